@@ -1,0 +1,50 @@
+"""Small helpers on arrays."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+Real = Array | float  # a parameter: a number, or an array or tracer of them
+
+
+def common(*arguments: ArrayLike) -> list[Array]:
+    """Arrays of one shape and one floating dtype."""
+    dtype = jnp.result_type(*arguments)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        dtype = jnp.result_type(float)
+    return jnp.broadcast_arrays(*(jnp.asarray(a, dtype) for a in arguments))
+
+
+def as_float(x: ArrayLike) -> Array:
+    """A floating array; the precision of one that already is."""
+    return common(x)[0]
+
+
+def safe_sqrt(x: Array) -> Array:
+    """`√max(x, 0)`, with gradient 0 instead of infinity at 0."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def mean_over_rows(f: Callable[..., Any], *arrays: Array, block: int = 2000) -> Any:
+    """`Σ f(rows) / n`, with `f` summing over the rows it is given, a block at a time.
+
+    Args:
+        f: from blocks of the arrays to a pytree of sums over their rows.
+        *arrays: arrays with the same number `n` of rows.
+        block: rows evaluated at once, which bounds the memory.
+    """
+    num = arrays[0].shape[0]
+    whole = num - num % block
+    total = None
+    if whole:
+        blocks = [a[:whole].reshape(-1, block, *a.shape[1:]) for a in arrays]
+        total = jax.tree.map(lambda s: s.sum(0), jax.lax.map(lambda rows: f(*rows), blocks))
+    if whole < num:
+        rest = f(*(a[whole:] for a in arrays))
+        total = rest if total is None else jax.tree.map(jnp.add, total, rest)
+    return jax.tree.map(lambda s: s / num, total)

@@ -1,0 +1,82 @@
+"""Checks of arguments, with errors that name the argument, what was expected and what came."""
+
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from mogp._arrays import Real
+
+
+def is_concrete(*values: Any) -> bool:
+    """Whether no value is a tracer, so that values may be looked at."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def check_between(name: str, value: ArrayLike, low: float, high: float = np.inf) -> None:
+    """Raise unless every concrete entry of `value` lies strictly between `low` and `high`."""
+    if not is_concrete(value):
+        return
+    array = np.asarray(value)
+    if not (np.issubdtype(array.dtype, np.number) and np.all((array > low) & (array < high))):
+        wanted = f"in ({low:g}, {high:g})" if np.isfinite(high) else f"above {low:g}"
+        raise ValueError(f"{name} must be {wanted}, got {value}")
+
+
+def check_count(name: str, value: Any) -> int:
+    """The value as an integer of at least 1."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = 0
+    if count < 1 or isinstance(value, bool):
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    return count
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
+    """Raise unless `value` is one of the names."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {sorted(choices)}, got {value!r}")
+
+
+def check_inputs(name: str, value: ArrayLike, size: int) -> None:
+    """Raise unless `value` is a finite floating array of shape (n, size) with n ≥ 1."""
+    array = np.asarray(value)
+    if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] != size:
+        raise ValueError(f"{name} must have shape (n, {size}) with n ≥ 1, got {array.shape}")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(
+            f"{name} must be floating point, got {array.dtype}; scale images to [0, 1]"
+        )
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{name} must be finite, got NaN or infinity in {bad.sum()} of {len(array)} rows, "
+            f"the first is row {int(bad.argmax())}"
+        )
+
+
+def check_labels(name: str, value: ArrayLike, count: int, classes: int) -> None:
+    """Raise unless `value` holds `count` integer labels in [0, classes)."""
+    array = np.asarray(value)
+    if array.shape != (count,):
+        raise ValueError(f"{name} must have shape ({count},), one label a row, got {array.shape}")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} must be integer class labels, got {array.dtype}")
+    if array.min() < 0 or array.max() >= classes:
+        raise ValueError(
+            f"{name} must lie in [0, {classes}), the network has {classes} outputs; "
+            f"got labels from {array.min()} to {array.max()}"
+        )
+
+
+def check_scales(weight_scale: Real, bias_scale: Real) -> tuple[Real, Real]:
+    """The scales, `weight_scale > 0` and `bias_scale ≥ 0` where concrete."""
+    check_between("weight_scale", weight_scale, 0)
+    if not is_concrete(bias_scale) or np.any(np.asarray(bias_scale) != 0):
+        check_between("bias_scale", bias_scale, 0)
+    return weight_scale, bias_scale

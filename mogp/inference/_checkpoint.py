@@ -1,0 +1,60 @@
+"""Checkpoints: written whole or not at all, and only resumed by the run they belong to."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from mogp._files import whole_file
+
+
+def save(path: Path, tree: Any, settings: dict[str, Any], progress: Any) -> None:
+    """Write arrays, settings and progress; a kill at any moment leaves the old file or the new."""
+    with whole_file(path) as part, part.open("wb") as file:
+        header = json.dumps({"settings": settings, "progress": progress})
+        file.write(header.encode() + b"\n")
+        eqx.tree_serialise_leaves(file, tree)
+
+
+def load(path: Path, like: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """The arrays and the progress of a checkpoint.
+
+    Raises:
+        ValueError: if the file is no checkpoint, or one of a run with other settings.
+    """
+    advice = "delete it to start afresh, or choose another file"
+    with path.open("rb") as file:
+        try:
+            header = json.loads(file.readline())
+            found, progress = header["settings"], header["progress"]
+        except (ValueError, TypeError, KeyError):
+            raise ValueError(f"checkpoint {path} is not a checkpoint of mogp; {advice}") from None
+        wanted = json.loads(json.dumps(settings))
+        for name in wanted:
+            if found.get(name) != wanted[name]:
+                raise ValueError(
+                    f"checkpoint {path} belongs to another run: {name} is {found.get(name)} there "
+                    f"and {wanted[name]} here; {advice}"
+                )
+        try:
+            tree = eqx.tree_deserialise_leaves(file, like)
+        except (RuntimeError, ValueError, EOFError) as error:
+            raise ValueError(f"checkpoint {path} cannot be read ({error}); {advice}") from None
+    return tree, progress
+
+
+def fingerprint(*arrays: Any) -> str:
+    """A checksum of the contents of arrays, for recognising the same data."""
+    crc = 0
+    for array in arrays:
+        crc = zlib.crc32(np.ascontiguousarray(array).tobytes(), crc)
+    return f"{crc:08x}"
+
+
+def structure(tree: Any) -> str:
+    """Shapes and dtypes of the arrays in a tree, in its order."""
+    return " ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(tree))

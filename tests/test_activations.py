@@ -1,0 +1,394 @@
+"""Gaussian expectations of every activation against double-exponential quadrature."""
+
+import functools
+import math
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import DTYPES, X64, gaussian_mean, gaussian_pair_mean, needs_x64
+from scipy.special import erf, ndtr
+
+from mogp import activations
+from mogp.activations import Activation
+
+
+class Case(NamedTuple):
+    activation: Activation
+    value: Callable  # φ in NumPy
+    slope: Callable  # φ' in NumPy
+    narrow: bool = False  # only where the standard deviation is at most 1
+
+
+def normal_pdf(z):
+    return np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+
+def tanh_slope(z):
+    return 4 * np.exp(-2 * abs(z)) / (1 + np.exp(-2 * abs(z))) ** 2
+
+
+def erf_slope(z):
+    return 2 / math.sqrt(math.pi) * np.exp(-(z**2))
+
+
+CASES = {
+    "relu": Case(activations.relu, lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0),
+    "leaky_relu": Case(
+        activations.LeakyReLU(0.3),
+        lambda z: np.where(z > 0, z, 0.3 * z),
+        lambda z: np.where(z > 0, 1.0, 0.3),
+    ),
+    "identity": Case(activations.identity, lambda z: z, np.ones_like),
+    "erf": Case(activations.erf, erf, erf_slope),
+    "gelu": Case(activations.gelu, lambda z: z * ndtr(z), lambda z: ndtr(z) + z * normal_pdf(z)),
+    "tanh": Case(activations.tanh, np.tanh, tanh_slope),
+    "sin": Case(activations.Quadrature(jnp.sin), np.sin, np.cos, narrow=True),
+}
+KINKED = ("relu", "leaky_relu")
+
+ONE = [(0.3, 0.7), (-1.2, 0.4), (0.2, 1), (-5, 0.5), (0, 0), (-0.7, 0), (2, 3), (1, 100), (40, 3)]
+TWO = [(0.9, 0.3, 0.8), (0.5, -0.4, 0.4), (1e-3, 2e-4, 0.1), (1, 1, 1), (0.5, -0.5, 0.5)]
+TWO += [(0, 0, 0.6), (4, 3.9, 4), (100, 40, 30), (100, 0, 100), (1e4, -5e3, 9e3), (1e6, 1e6, 1e6)]
+MOMENT = [(k,) for k in (1, 0.3, 1e-3, 0, 30, 1e5)]
+ABS = [(0.1, 0.5), (0.1, 1), (0.2, 2), (1, 2), (1e-3, 3.7), (30, 0.5), (20, 3.7), (1e5, 1)]
+POINTS = {
+    "mean": ONE,
+    "slope": ONE,
+    "kernel": TWO,
+    "derivative_kernel": TWO,
+    "square_kernel": TWO,
+    "second_moment": MOMENT,
+    "abs_moment": ABS,
+}
+# Where autodiff of the textbook formulas divides 0 by 0, or overflows in float32.
+DEGENERATE_ONE = [(0, 0), (1, 0), (-1, 0), (0, 1e-30), (1e-30, 1e-30), (1, 1e-20), (1e8, 1)]
+DEGENERATE_TWO = [(1, 1, 1), (1, -1, 1), (0.3, 0.3, 0.3), (0, 0, 0), (1, 0, 0), (0, 0, 1)]
+DEGENERATE_TWO += [(1e-30,) * 3, (1e-30, 0.5e-30, 1e-30), (1e8, 1e8, 1e8), (1e10, 1e-5, 1e-20)]
+EQUAL, OPPOSITE = (0.8, 0.8, 0.8), (0.8, -0.8, 0.8)
+DEGENERATE_TWO += [EQUAL, OPPOSITE]
+DEGENERATE = {
+    "mean": DEGENERATE_ONE,
+    "slope": DEGENERATE_ONE,
+    "kernel": DEGENERATE_TWO,
+    "derivative_kernel": DEGENERATE_TWO,
+    "square_kernel": DEGENERATE_TWO,
+    "second_moment": [(0,), (1e-30,), (1e8,)],
+    "abs_moment": [(0, 0.5), (0, 1), (0, 2), (0, 3), (1e-30, 0.5), (1e-30, 3), (1e8, 0.5)],
+}
+METHODS = list(POINTS)
+every_case = pytest.mark.parametrize("name", CASES)
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+def oracle(case, method, *point):
+    f, df = case.value, case.slope
+    if method in ("mean", "slope"):
+        return gaussian_mean(f if method == "mean" else df, *point)
+    if method == "second_moment":
+        return gaussian_mean(lambda z: f(z) ** 2, 0, math.sqrt(point[0]))
+    if method == "abs_moment":
+        return gaussian_mean(lambda z: np.abs(f(z)) ** point[1], 0, math.sqrt(point[0]))
+    factor = {"kernel": f, "derivative_kernel": df, "square_kernel": lambda z: f(z) ** 2}[method]
+    return gaussian_pair_mean(factor, *point)
+
+
+def points_of(case, method):
+    """The points where the case claims accuracy: a rule of fixed nodes only sees wide features."""
+    place = 1 if method in ("mean", "slope") else 0
+    points = [point for point in POINTS[method] if not case.narrow or point[place] <= 1]
+    if case.narrow and method == "abs_moment":  # |sin| has kinks at ±π
+        points = [(k, q) for k, q in points if k <= 0.1 or q == 2]
+    return points
+
+
+def columns(points, dtype):
+    return [jnp.asarray(column, dtype) for column in zip(*points, strict=True)]
+
+
+@functools.cache
+def values(name, method, dtype):
+    """The values at all points of the case, by `vmap` under `jit`."""
+    function = getattr(CASES[name].activation, method)
+    return jax.jit(jax.vmap(function))(*columns(points_of(CASES[name], method), dtype))
+
+
+@functools.cache
+def derivatives(name, method, dtype):
+    """Gradients at two generic points, then at the degenerate ones: one compilation for all."""
+    points = POINTS[method][:2] + DEGENERATE[method]
+    function = getattr(CASES[name].activation, method)
+    gradient = jax.grad(function, argnums=tuple(range(len(points[0]))))
+    return np.stack(jax.jit(jax.vmap(gradient))(*columns(points, dtype)), axis=1)
+
+
+# --- values ---------------------------------------------------------------------------------
+
+
+def test_every_public_activation_is_in_the_table():
+    here = activations.__name__
+    public = {
+        name: value
+        for name, value in vars(activations).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == here
+    }
+    assert set(activations.__all__) == set(public)
+    tested = [case.activation for case in CASES.values()]
+    for name, value in public.items():
+        if isinstance(value, Activation):
+            assert any(type(value) is type(other) for other in tested)
+            assert activations.get(name) is value
+        elif isinstance(value, type) and value is not Activation:
+            assert any(type(other) is value for other in tested)
+
+
+@needs_x64
+@every_method
+@every_case
+def test_expectations(name, method):
+    case = CASES[name]
+    points = points_of(case, method)
+    got = values(name, method, jnp.float64)
+    expected = np.array([oracle(case, method, *point) for point in points])
+    if name in KINKED and method in ("slope", "derivative_kernel"):
+        at_kink = np.array([p == (0, 0) or p == (0, 0, 0.6) for p in points])
+        # A point mass on the kink counts half on each side.
+        half = (1 + case.slope(-1.0)) / 2
+        expected[at_kink] = half if method == "slope" else half**2
+    # Opposite inputs make the square kernel of GELU small: exact to 1e-13 of k11 k22.
+    scale = np.prod(np.array(points)[:, ::2], axis=1) if method == "square_kernel" else 1
+    rtol = 1e-8 if method == "abs_moment" else 1e-10
+    error = np.abs(np.asarray(got) - expected)
+    assert np.all(error <= rtol * np.abs(expected) + 1e-13 * np.maximum(1, scale))
+
+
+@every_method
+@every_case
+def test_float32_is_as_good_as_its_precision(name, method):
+    case = CASES[name]
+    got = values(name, method, jnp.float32)
+    assert got.dtype == jnp.float32
+    for point, value in zip(points_of(case, method), got, strict=True):
+        on_kink = name in KINKED and point in ((0, 0), (0, 0, 0.6))  # in float64 above
+        if max(point) <= 100 and not on_kink:
+            expected = oracle(case, method, *point)
+            rtol = 2e-4 if "moment" in method else 2e-5
+            np.testing.assert_allclose(value, expected, rtol=rtol, atol=2e-6, err_msg=str(point))
+
+
+def test_tanh_and_erf_are_accurate_at_any_variance():
+    """At variance 1e16 both are the sign: the arcsine law, and 1 almost surely."""
+    k = 1e16 if X64 else 1e12
+    for f in (activations.tanh, activations.erf):
+        got = jax.jit(lambda k, c, f=f: (f.kernel(k, c, k), f.square_kernel(k, c, k)))(k, k / 2)
+        np.testing.assert_allclose(got, (1 / 3, 1), atol=1e-5)
+        np.testing.assert_allclose(f.mean(-(k**0.5), k**0.5), -erf(0.5**0.5), rtol=1e-6)
+
+
+def test_nngp_kernel_of_a_relu_network():
+    x = np.array([[1, 2], [0.5, -1], [-3, 0.2]])
+    k = jnp.asarray(0.1**2 + 1.5**2 * x @ x.T / 2)
+    for weight_scale, bias_scale in ((1.5, 0.1), (1.0, 0.0)):
+        variance = jnp.diag(k)
+        left, right = (jnp.broadcast_to(v, k.shape) for v in (variance[:, None], variance[None]))
+        k = bias_scale**2 + weight_scale**2 * activations.relu.kernel(left, k, right)
+    expected = [
+        [3.1746875, 0.5750863, 1.69472243],
+        [0.5750863, 0.80164062, 0.8049868],
+        [1.69472243, 0.8049868, 5.73125],
+    ]
+    np.testing.assert_allclose(k, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e15, 1e30])
+def test_relu_kernel_is_homogeneous_in_float32(scale):
+    k = [(1.0, 0.3, 2.0), (1.0, 1.0, 1.0), (2.0, -2.0, 2.0), (5.0, 4.999, 5.0)]
+    kernel, dtype = activations.relu.kernel, jnp.float32
+    got = kernel(*columns(np.array(k) * scale, dtype)) / scale
+    np.testing.assert_allclose(got, kernel(*columns(k, dtype)), rtol=3e-6, atol=1e-7)
+
+
+def test_activation_of_only_a_call_gets_all_expectations():
+    class Cube(Activation):
+        def __call__(self, z):
+            return z**3
+
+    k11, k12, k22 = 0.7, -0.4, 1.3
+    rtol = 1e-12 if X64 else 1e-4
+    got = Cube().kernel(k11, k12, k22), Cube().derivative_kernel(k11, k12, k22), Cube().slope(2, 3)
+    wick = 6 * k12**3 + 9 * k11 * k12 * k22, 9 * (k11 * k22 + 2 * k12**2), 3 * (4 + 9)
+    np.testing.assert_allclose(got, wick, rtol=rtol)
+    with pytest.raises(TypeError, match="abstract"):
+        Activation()
+
+
+# --- limits ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_case
+def test_exact_limits(name, dtype):
+    f = CASES[name].activation
+    m, k = (jnp.asarray(v, dtype) for v in ([-2.0, -0.3, 0.4, 1.0], [0.0, 1e-8, 0.3, 1.0]))
+    zero, sd = jnp.zeros(4, dtype), jnp.sqrt(k)
+
+    @jax.jit
+    def pairs():
+        limits = {
+            "s = 0": (f.mean(m, zero), f(m)),
+            "u = v": (f.kernel(k, k, k), f.second_moment(k)),
+            "squares, no variance": (f.square_kernel(k, zero, zero), zero),
+            "squares, independent": (f.square_kernel(k, zero, k), f.second_moment(k) ** 2),
+        }
+        for kernel, one in ((f.kernel, f.mean), (f.derivative_kernel, f.slope)):
+            limits[f"{one}, no first variance"] = (
+                kernel(zero, zero, k),
+                one(zero, zero) * one(zero, sd),
+            )
+            limits[f"{one}, no second variance"] = (
+                kernel(k, zero, zero),
+                one(zero, zero) * one(zero, sd),
+            )
+            limits[f"{one}, independent"] = kernel(k, zero, k), one(zero, sd) ** 2
+        return limits
+
+    atol = 20 * np.finfo(dtype).eps
+    for what, (got, expected) in pairs().items():
+        np.testing.assert_allclose(got, expected, rtol=atol, atol=atol, err_msg=what)
+
+
+# --- gradients ------------------------------------------------------------------------------
+
+
+@needs_x64
+@every_method
+@every_case
+def test_gradients_at_generic_points(name, method):
+    got = derivatives(name, method, jnp.float64)
+    for point, gradient in zip(POINTS[method][:2], got[:2], strict=True):
+        for place, value in enumerate(gradient):
+            step = 1e-4 * np.eye(len(point))[place]
+            up, down = (oracle(CASES[name], method, *(point + sign * step)) for sign in (1, -1))
+            np.testing.assert_allclose(value, (up - down) / 2e-4, rtol=2e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_method
+@every_case
+def test_gradients_are_finite_everywhere(name, method, dtype):
+    got = derivatives(name, method, dtype)
+    assert got.dtype == dtype
+    assert np.isfinite(got).all(), DEGENERATE[method]
+    if dtype == jnp.float32 and X64:
+        double = derivatives(name, method, jnp.float64)
+        np.testing.assert_allclose(got[:2], double[:2], rtol=2e-3, atol=2e-5)
+
+
+@needs_x64
+@pytest.mark.parametrize("method", ["kernel", "derivative_kernel", "square_kernel"])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in KINKED])
+def test_gradients_at_equal_and_opposite_inputs(name, method):
+    """One-sided differences, of second order, into the cone of covariances."""
+    h = 1e-3
+    for point, got in zip(
+        (EQUAL, OPPOSITE), derivatives(name, method, jnp.float64)[-2:], strict=True
+    ):
+        for place, inwards in enumerate((1, -np.sign(point[1]), 1)):
+            step = inwards * h * np.eye(3)[place]
+            at = [oracle(CASES[name], method, *(point + i * step)) for i in range(3)]
+            difference = inwards * (-3 * at[0] + 4 * at[1] - at[2]) / (2 * h)
+            np.testing.assert_allclose(got[place], difference, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", KINKED)
+def test_gradients_of_the_relu_kernel_at_equal_and_opposite_inputs(name):
+    gradient = jax.jit(jax.grad(CASES[name].activation.kernel, (0, 1, 2)))
+    a = CASES[name].slope(-1.0)
+    for k in (1.0, 1e-20, 1e20):
+        same, opposite = (gradient(k, c, k) for c in (k, -k))
+        np.testing.assert_allclose(same, (0, (1 + a**2) / 2, 0), atol=1e-6)
+        np.testing.assert_allclose(opposite, (0, a, 0), atol=1e-6)
+
+
+@needs_x64
+@pytest.mark.parametrize(
+    ("name", "method"), [("relu", "kernel"), ("relu", "square_kernel"), ("gelu", "kernel")]
+)
+def test_second_derivatives(name, method):
+    gradient = jax.jit(jax.grad(getattr(CASES[name].activation, method), (0, 1, 2)))
+    point = np.array([1.3, 0.5, 0.8])
+    got = jax.jit(jax.jacobian(gradient, (0, 1, 2)))(*point)
+    for place in range(3):
+        step = 1e-5 * np.eye(3)[place]
+        up, down = (np.array(gradient(*(point + sign * step))) for sign in (1, -1))
+        np.testing.assert_allclose([row[place] for row in got], (up - down) / 2e-5, rtol=1e-6)
+
+
+def test_gradient_in_the_negative_slope():
+    def kernel(a):
+        return activations.LeakyReLU(a).kernel(1.0, 0.3, 2.0)
+
+    got = jax.grad(kernel)(0.2)
+    difference = (kernel(0.3) - kernel(0.1)) / 0.2  # exact: it is a parabola
+    np.testing.assert_allclose(got, difference, rtol=1e-5)
+
+
+# --- transformations, dtypes, names ---------------------------------------------------------
+
+
+@every_method
+@every_case
+def test_eager_and_dtype(name, method):
+    function = getattr(CASES[name].activation, method)
+    point = points_of(CASES[name], method)[0]
+    eager = function(*(jnp.asarray(value, jnp.float32) for value in point))
+    assert eager.dtype == jnp.float32
+    np.testing.assert_allclose(eager, values(name, method, jnp.float32)[0], rtol=1e-5, atol=1e-6)
+    # Arrays of any shape; integers and Python numbers take the default precision.
+    matrix = jax.ShapeDtypeStruct((3, 2), jnp.float32)
+    assert jax.eval_shape(function, *(matrix for _ in point)) == matrix
+    for one in (1, 1.0):
+        out = jax.eval_shape(lambda one=one: function(*(one for _ in point)))
+        assert out.dtype == jnp.result_type(float)
+
+
+@every_case
+def test_pytree_round_trip(name):
+    activation = CASES[name].activation
+    leaves, tree = jax.tree.flatten(activation)
+    again = jax.tree.unflatten(tree, leaves)
+    assert again == activation
+    assert float(jax.jit(lambda f, z: f(z))(activation, 0.3)) == pytest.approx(
+        float(CASES[name].value(0.3)), rel=1e-6
+    )
+
+
+def test_get():
+    assert activations.get("relu") is activations.relu
+    assert activations.get("leaky_relu") == activations.LeakyReLU(0.01)
+    assert activations.get(activations.tanh) is activations.tanh
+    wrapped = activations.get(jnp.sin)
+    assert wrapped == activations.Quadrature(jnp.sin)
+    assert wrapped.num_nodes == 64
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            "swish",
+            "activation must be one of ['erf', 'gelu', 'identity', 'leaky_relu', 'relu', 'tanh'], "
+            "got 'swish'",
+        ),
+        ("ReLU", "got 'ReLU'"),
+        (3.0, "activation must be a name, a function or an Activation, got 3.0"),
+        (None, "activation must be a name, a function or an Activation, got None"),
+    ],
+)
+def test_get_errors(bad, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        activations.get(bad)

@@ -1,0 +1,194 @@
+"""The command, as a user meets it: results on disk, tables, mistakes, kills."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.image import imread
+
+import mogp
+from mogp import cli, compare, inference
+
+QUICK = [
+    "compare", "--width", "30", "--epochs", "8", "--seeds", "2", "--components", "3",
+    "--priors", "iid, horseshoe, gbfry(alpha=0.5, tau=5)",
+]  # fmt: skip
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command in this process: exit code, standard output, standard error."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(*map(str, arguments))
+        return caught.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A small comparison, run once in a process of its own: its folder and what it printed."""
+    out = tmp_path_factory.mktemp("compare") / "new" / "folder"
+    command = [sys.executable, "-W", "error", "-m", "mogp", *QUICK, "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_the_table_has_every_model_and_fraction(finished):
+    _, text = finished
+    for word in ("iid", "Horseshoe()", "GBFRY(alpha=", "GM layer, K=3", "100 %", "1 %", "±"):
+        assert word in text
+    for word in ("params", "sec", "compare.png", "compare.json", "compare.nc"):
+        assert word in text
+
+
+def test_json_has_settings_versions_and_every_number(finished):
+    out, _ = finished
+    record = json.loads((out / "compare.json").read_text())
+    assert record["settings"]["width"] == 30
+    assert record["settings"]["seed"] == 0
+    assert record["environment"]["packages"]["jax"]
+    names = [model["name"] for model in record["models"]]
+    assert names == ["iid", "Horseshoe()", "GBFRY(alpha=0.5, tau=5.0)", "GM layer, K=3"]
+    for model in record["models"][:3]:
+        assert model["keep"] == [1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01]
+        assert np.shape(model["accuracy"]) == np.shape(model["nll"]) == (7, 2)
+        assert np.min(model["accuracy"][0]) > 0.5
+        assert model["seconds"] > 0
+    # 64·30 + 30·30 + 30·10 weights, 70 biases, 60 log variances (constants under iid)
+    assert [model["parameters"] for model in record["models"]] == [3190, 3250, 3250, 3 * 778]
+
+
+def test_netcdf_says_the_same_as_json(finished):
+    out, _ = finished
+    record = json.loads((out / "compare.json").read_text())
+    with xr.open_datatree(out / "compare.nc", engine="h5netcdf") as tree:
+        for model in record["models"]:
+            group = tree[model["name"]]
+            np.testing.assert_array_equal(group["pruning"]["accuracy"], model["accuracy"])
+            assert group["pruning"].dims["seed"] == 2
+            assert group["training"]["loss"].sizes == {"epoch": 8, "seed": 2}
+        assert json.loads(tree.attrs["settings"]) == record["settings"]
+
+
+def test_the_figure_is_a_figure(finished):
+    out, _ = finished
+    image = imread(out / "compare.png")
+    assert image.shape[0] > 700
+    assert image.shape[1] > 1000
+    assert image.std() > 0.05
+
+
+def test_nothing_else_is_left(finished):
+    out, _ = finished
+    assert sorted(path.name for path in out.iterdir()) == [
+        "compare.json", "compare.nc", "compare.png",
+    ]  # fmt: skip
+
+
+def test_an_interrupted_command_goes_on(tmp_path, run, monkeypatch):
+    arguments = ["compare", "--width", "20", "--epochs", "4", "--seeds", "1", "--components", "2",
+                 "--priors", "horseshoe", "--out", tmp_path]  # fmt: skip
+    epochs, run_epoch = [], inference._fit._run_epoch
+
+    def interrupted(*args):
+        epochs.append(1)
+        if len(epochs) == 7:  # the third epoch of the second model
+            raise KeyboardInterrupt
+        return run_epoch(*args)
+
+    monkeypatch.setattr(inference._fit, "_run_epoch", interrupted)
+    code, _, error = run(*arguments)
+    assert (code, error.count("\n")) == (130, 1)
+    assert "goes on from the last epoch" in error
+    assert not list(tmp_path.glob("compare.*"))
+    code, _, _ = run(*arguments)
+    assert code == 0
+    assert len(epochs) == 7 + 2
+    assert len(json.loads((tmp_path / "compare.json").read_text())["models"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "cifar"], "'cifar'"),
+        (["--priors", "spike"], "prior must be one of"),
+        (["--priors", ""], "priors must name at least one prior"),
+        (["--priors", "gbfry(alpha=1.5, tau=5)"], "alpha must be in (0, 1), got 1.5"),
+        (["--priors", "gbfry(alpha=0.5, tau=0.4)"], "tau must be above 1, got 0.4"),
+        (["--rank", "size"], "rank must be one of"),
+        (["--rank", "variance"], "variances are all equal"),
+        (["--width", "0"], "width must be an integer of at least 1, got 0"),
+        (["--hidden", "0"], "hidden must be an integer of at least 1, got 0"),
+        (["--epochs", "0"], "epochs must be an integer of at least 1, got 0"),
+        (["--seeds", "-1"], "seeds must be an integer of at least 1, got -1"),
+        (["--components", "-1"], "components must be an integer of at least 1, got -1"),
+        (["--temperature", "0"], "temperature must be above 0, got 0"),
+        (["--batch-size", "5000"], "batch_size must be at most n = 1438, got 5000"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, run):
+    code, output, error = run("compare", *arguments, "--out", tmp_path / "out")
+    assert code == 2
+    assert output == ""
+    assert message in error
+    assert error.startswith("mogp: ")
+    assert error.count("\n") == 1
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_folder_that_cannot_be_written_is_a_mistake(tmp_path, run):
+    (tmp_path / "file").write_text("kept")
+    code, _, error = run("compare", "--out", tmp_path / "file" / "out")
+    assert code == 2
+    assert "cannot write to the folder" in error
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_corrupted_data_file_is_a_mistake(tmp_path, run):
+    folder = tmp_path / "data" / "mnist"
+    folder.mkdir(parents=True)
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b not really")
+    code, _, error = run(
+        "compare", "--data", "mnist", "--data-dir", tmp_path / "data", "--out", tmp_path / "out"
+    )
+    assert code == 2
+    assert "train-images-idx3-ubyte.gz" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failed_write_leaves_no_file(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise OSError("no space left on device")
+
+    settings = compare.Settings(
+        width=10, epochs=1, seeds=1, components=0, priors=("horseshoe",), keep=(1.0, 0.5)
+    )
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", broken)
+    with pytest.raises(OSError, match="no space left"):
+        compare.compare(settings, tmp_path, progress=False)
+    assert sorted(path.name for path in tmp_path.glob("*compare*")) == [
+        "compare.json", "compare.nc",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], []])
+def test_help_says_what_there_is(arguments, run, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["mogp"])
+    _, output, error = run(*arguments)
+    text = output + error
+    assert "compare" in text
+    if arguments[:1] == ["compare"]:
+        for option in ("--data", "--priors", "--hidden", "--width", "--epochs", "--seeds", "--out"):
+            assert option in text
+
+
+def test_version(run):
+    assert run("--version")[1].strip() == f"mogp {mogp.__version__}"
