@@ -19,6 +19,7 @@ app = typer.Typer(
     "Gaussian-mixture layers.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 
@@ -56,18 +57,21 @@ def compare_command(
     ] = ", ".join(Settings.priors),
     hidden: Annotated[int, typer.Option(help="Hidden layers.")] = Settings.hidden,
     width: Annotated[
-        int | None, typer.Option(help="Nodes in a hidden layer [digits 200, others 500].")
+        int | None, typer.Option(help="Nodes in a hidden layer (digits: 200, others: 500).")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data [digits 60, others 10].")
+        int | None, typer.Option(help="Passes over the data (digits: 60, others: 10).")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Models of every kind [3].")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Models of every kind (3).")] = None,
     components: Annotated[
         int, typer.Option(help="Gaussians of the GM layer; 0 leaves it out.")
     ] = Settings.components,
     rank: Annotated[
         str, typer.Option(help="Which nodes stay: contribution, norm or variance.")
     ] = Settings.rank,
+    keep: Annotated[
+        str, typer.Option(help="Shares of hidden nodes kept, in (0, 1]; 1 is always there.")
+    ] = ", ".join(f"{share:g}" for share in Settings.keep),
     temperature: Annotated[
         float, typer.Option(help="The log prior is divided by this; 1 is the posterior mode.")
     ] = Settings.temperature,
@@ -76,7 +80,7 @@ def compare_command(
         typer.Option(help="The same for iid; without it they are trained by maximum likelihood."),
     ] = Settings.iid_temperature,
     batch_size: Annotated[
-        int | None, typer.Option(help="Rows a step of the networks [digits 50, others 100].")
+        int | None, typer.Option(help="Rows a step of the networks (digits: 50, others: 100).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = Settings.seed,
     data_dir: Annotated[
@@ -90,7 +94,7 @@ def compare_command(
     standard deviation over seeds), parameters and seconds of training. Writes compare.png,
     compare.json and compare.nc. A command that was interrupted goes on where it stopped.
 
-    Example: mogp compare --data mnist --priors "iid, gbfry(alpha=0.2, tau=5)" --out results
+    Example: `mogp compare --data mnist --priors "iid, gbfry(alpha=0.2, tau=5)" --out results`
     """
     suited = _DEFAULTS.get(data, _DEFAULTS["digits"])
     settings = Settings(
@@ -102,6 +106,7 @@ def compare_command(
         seeds=suited["seeds"] if seeds is None else seeds,
         components=components,
         rank=rank,
+        keep=_shares(keep),
         temperature=temperature,
         iid_temperature=iid_temperature,
         batch_size=suited["batch_size"] if batch_size is None else batch_size,
@@ -116,6 +121,15 @@ def compare_command(
     console.print(_table(rows, settings))
     for name in ("compare.png", "compare.json", "compare.nc"):
         console.print(f"  {out / name}", highlight=False)
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    """Numbers between commas, and 1, in decreasing order."""
+    try:
+        shares = {float(word) for word in text.split(",")}
+    except ValueError:
+        raise ValueError(f"keep must be numbers with commas between them, got {text!r}") from None
+    return tuple(sorted(shares | {1.0}, reverse=True))
 
 
 def _table(rows: list[Row], settings: Settings) -> Table:

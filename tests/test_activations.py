@@ -50,12 +50,24 @@ CASES = {
     "sin": Case(activations.Quadrature(jnp.sin), np.sin, np.cos, narrow=True),
 }
 KINKED = ("relu", "leaky_relu")
+ON_KINK = [(0, 0), (0, 0, 0.36), (0.36, 0, 0)]
 
-ONE = [(0.3, 0.7), (-1.2, 0.4), (0.2, 1), (-5, 0.5), (0, 0), (-0.7, 0), (2, 3), (1, 100), (40, 3)]
+ONE = [(0.3, 0.7), (-1.2, 0.4), (0.2, 1), (-5, 0.5), (2, 3), (1, 100), (40, 3)]
+ONE += [(0, 0), (-0.7, 0), (0, 0.6)]
 TWO = [(0.9, 0.3, 0.8), (0.5, -0.4, 0.4), (1e-3, 2e-4, 0.1), (1, 1, 1), (0.5, -0.5, 0.5)]
-TWO += [(0, 0, 0.6), (4, 3.9, 4), (100, 40, 30), (100, 0, 100), (1e4, -5e3, 9e3), (1e6, 1e6, 1e6)]
-MOMENT = [(k,) for k in (1, 0.3, 1e-3, 0, 30, 1e5)]
-ABS = [(0.1, 0.5), (0.1, 1), (0.2, 2), (1, 2), (1e-3, 3.7), (30, 0.5), (20, 3.7), (1e5, 1)]
+TWO += [
+    (0, 0, 0.36),
+    (0.36, 0, 0),
+    (0.36, 0, 0.36),
+    (1e-8, 1e-8, 1e-8),
+    (4, 3.9, 4),
+    (100, 40, 30),
+    (100, 0, 100),
+    (1e4, -5e3, 9e3),
+    (1e6, 1e6, 1e6),
+]
+MOMENT = [(k,) for k in (1, 0.36, 1e-3, 1e-8, 0, 30, 1e5)]
+ABS = [(0.1, 0.5), (0.1, 1), (0.36, 2), (1, 2), (1e-3, 3.7), (30, 0.5), (20, 3.7), (1e5, 1)]
 POINTS = {
     "mean": ONE,
     "slope": ONE,
@@ -123,7 +135,9 @@ def derivatives(name, method, dtype):
     points = POINTS[method][:2] + DEGENERATE[method]
     function = getattr(CASES[name].activation, method)
     gradient = jax.grad(function, argnums=tuple(range(len(points[0]))))
-    return np.stack(jax.jit(jax.vmap(gradient))(*columns(points, dtype)), axis=1)
+    # These tests spend their time compiling.
+    quick = jax.jit(jax.vmap(gradient), compiler_options={"xla_backend_optimization_level": 0})
+    return np.stack(quick(*columns(points, dtype)), axis=1)
 
 
 # --- values ---------------------------------------------------------------------------------
@@ -155,10 +169,9 @@ def test_expectations(name, method):
     got = values(name, method, jnp.float64)
     expected = np.array([oracle(case, method, *point) for point in points])
     if name in KINKED and method in ("slope", "derivative_kernel"):
-        at_kink = np.array([p == (0, 0) or p == (0, 0, 0.6) for p in points])
         # A point mass on the kink counts half on each side.
         half = (1 + case.slope(-1.0)) / 2
-        expected[at_kink] = half if method == "slope" else half**2
+        expected[[p in ON_KINK for p in points]] = half if method == "slope" else half**2
     # Opposite inputs make the square kernel of GELU small: exact to 1e-13 of k11 k22.
     scale = np.prod(np.array(points)[:, ::2], axis=1) if method == "square_kernel" else 1
     rtol = 1e-8 if method == "abs_moment" else 1e-10
@@ -173,8 +186,7 @@ def test_float32_is_as_good_as_its_precision(name, method):
     got = values(name, method, jnp.float32)
     assert got.dtype == jnp.float32
     for point, value in zip(points_of(case, method), got, strict=True):
-        on_kink = name in KINKED and point in ((0, 0), (0, 0, 0.6))  # in float64 above
-        if max(point) <= 100 and not on_kink:
+        if max(point) <= 100 and not (name in KINKED and point in ON_KINK):
             expected = oracle(case, method, *point)
             rtol = 2e-4 if "moment" in method else 2e-5
             np.testing.assert_allclose(value, expected, rtol=rtol, atol=2e-6, err_msg=str(point))
@@ -232,33 +244,25 @@ def test_activation_of_only_a_call_gets_all_expectations():
 @pytest.mark.parametrize("dtype", DTYPES)
 @every_case
 def test_exact_limits(name, dtype):
-    f = CASES[name].activation
-    m, k = (jnp.asarray(v, dtype) for v in ([-2.0, -0.3, 0.4, 1.0], [0.0, 1e-8, 0.3, 1.0]))
-    zero, sd = jnp.zeros(4, dtype), jnp.sqrt(k)
-
-    @jax.jit
-    def pairs():
-        limits = {
-            "s = 0": (f.mean(m, zero), f(m)),
-            "u = v": (f.kernel(k, k, k), f.second_moment(k)),
-            "squares, no variance": (f.square_kernel(k, zero, zero), zero),
-            "squares, independent": (f.square_kernel(k, zero, k), f.second_moment(k) ** 2),
-        }
-        for kernel, one in ((f.kernel, f.mean), (f.derivative_kernel, f.slope)):
-            limits[f"{one}, no first variance"] = (
-                kernel(zero, zero, k),
-                one(zero, zero) * one(zero, sd),
-            )
-            limits[f"{one}, no second variance"] = (
-                kernel(k, zero, zero),
-                one(zero, zero) * one(zero, sd),
-            )
-            limits[f"{one}, independent"] = kernel(k, zero, k), one(zero, sd) ** 2
-        return limits
-
-    atol = 20 * np.finfo(dtype).eps
-    for what, (got, expected) in pairs().items():
-        np.testing.assert_allclose(got, expected, rtol=atol, atol=atol, err_msg=what)
+    """To the last digits: no noise at all, equal inputs, independent inputs, no variance."""
+    case = CASES[name]
+    at = {
+        method: dict(zip(points_of(case, method), values(name, method, dtype), strict=True))
+        for method in METHODS
+    }
+    tolerance = 20 * np.finfo(dtype).eps
+    close = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
+    close(at["mean"][-0.7, 0], case.activation(jnp.asarray(-0.7, dtype)))
+    close(at["mean"][0, 0], 0)
+    for k in (1, 1e-8):
+        close(at["kernel"][k, k, k], at["second_moment"][k,])
+    for method, factor in (("kernel", "mean"), ("derivative_kernel", "slope")):
+        independent, still = at[factor][0, 0.6], at[factor][0, 0]
+        close(at[method][0.36, 0, 0.36], independent**2)
+        close(at[method][0.36, 0, 0], independent * still)
+        close(at[method][0, 0, 0.36], independent * still)
+    close(at["square_kernel"][0.36, 0, 0.36], at["second_moment"][0.36,] ** 2)
+    close(at["square_kernel"][0.36, 0, 0], 0)
 
 
 # --- gradients ------------------------------------------------------------------------------
@@ -340,19 +344,25 @@ def test_gradient_in_the_negative_slope():
 # --- transformations, dtypes, names ---------------------------------------------------------
 
 
+@pytest.mark.parametrize("method", ["mean", "kernel"])
+@every_case
+def test_eager_is_jitted(name, method):
+    point = points_of(CASES[name], method)[0]
+    eager = getattr(CASES[name].activation, method)(*columns([point], jnp.float32))
+    np.testing.assert_allclose(eager, values(name, method, jnp.float32)[:1], rtol=1e-5, atol=1e-6)
+
+
 @every_method
 @every_case
-def test_eager_and_dtype(name, method):
-    function = getattr(CASES[name].activation, method)
-    point = points_of(CASES[name], method)[0]
-    eager = function(*(jnp.asarray(value, jnp.float32) for value in point))
-    assert eager.dtype == jnp.float32
-    np.testing.assert_allclose(eager, values(name, method, jnp.float32)[0], rtol=1e-5, atol=1e-6)
-    # Arrays of any shape; integers and Python numbers take the default precision.
-    matrix = jax.ShapeDtypeStruct((3, 2), jnp.float32)
-    assert jax.eval_shape(function, *(matrix for _ in point)) == matrix
-    for one in (1, 1.0):
-        out = jax.eval_shape(lambda one=one: function(*(one for _ in point)))
+def test_shapes_and_dtypes(name, method):
+    function, count = getattr(CASES[name].activation, method), len(POINTS[method][0])
+    for dtype in (jnp.float32, jnp.float64) if X64 else (jnp.float32,):
+        matrix = jax.ShapeDtypeStruct((3, 2), dtype)
+        assert jax.eval_shape(function, *[matrix] * count) == matrix
+        mixed = jax.eval_shape(lambda m: function(m, *[1.0] * (count - 1)), matrix)
+        assert mixed == matrix
+    for number in (1, 1.0):  # take the default precision
+        out = jax.eval_shape(lambda: function(*[number] * count))  # noqa: B023
         assert out.dtype == jnp.result_type(float)
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from closeness import assert_close
 
 from mogp import MoGP, inference, nn, priors
 
@@ -55,7 +56,7 @@ def test_the_map_of_a_linear_model_is_ridge_regression(key):
             progress=False,
         )
         expected = jnp.linalg.solve(x.T @ x + jnp.eye(3) / temperature, x.T @ y)
-        np.testing.assert_allclose(result.model.w, expected, rtol=1e-8)
+        assert_close(result.model.w, expected, rtol=1e-8)
 
 
 def test_one_epoch_is_a_plain_loop(classes, key):
@@ -82,8 +83,8 @@ def test_one_epoch_is_a_plain_loop(classes, key):
         values.append(float(value))
     trained = eqx.filter(result.model, eqx.is_inexact_array)
     for a, b in zip(jax.tree.leaves(trained), jax.tree.leaves(parameters), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(result.history["objective"].values, np.mean(values), rtol=1e-8)
+        assert_close(a, b, rtol=1e-8, atol=1e-10)
+    assert_close(result.history["objective"].values, np.mean(values), rtol=1e-8)
 
 
 def test_training_learns_and_records(classes, key):
@@ -101,8 +102,8 @@ def test_training_learns_and_records(classes, key):
     assert np.all(history["seconds"] > 0)
     one = jax.tree.map(lambda a: a[1] if eqx.is_array(a) else a, result.model)
     scores = inference.evaluate(one, x[400:], y[400:], block=64)
-    np.testing.assert_allclose(scores.accuracy, history["validation_accuracy"][-1, 1], rtol=1e-12)
-    np.testing.assert_allclose(scores.nll, history["validation_nll"][-1, 1], rtol=1e-10)
+    assert_close(scores.accuracy, history["validation_accuracy"][-1, 1], rtol=1e-12)
+    assert_close(scores.nll, history["validation_nll"][-1, 1], rtol=1e-10)
 
 
 def test_seeds_at_once_equal_seeds_one_by_one(classes, key):
@@ -133,7 +134,7 @@ def test_seeds_at_once_equal_seeds_one_by_one(classes, key):
             jax.tree.leaves(parameters),
             strict=True,
         ):
-            np.testing.assert_allclose(a[seed], b, rtol=1e-7, atol=1e-9)
+            assert_close(a[seed], b, rtol=1e-7, atol=1e-9)
 
 
 def test_the_module_given_is_left_as_it_was(classes, key):
@@ -158,7 +159,7 @@ def test_log_prior_sums_over_nested_modules(key):
     network, other = small(key), Line(jnp.ones((2, 2)))
     chain = eqx.nn.Sequential([other, network, nn.GMLayer(3, 2, 2, key=key)])
     expected = network.log_prior() + other.log_prior()
-    np.testing.assert_allclose(inference.log_prior(chain), expected, rtol=1e-12)
+    assert_close(inference.log_prior(chain), expected, rtol=1e-12)
     assert float(inference.log_prior(nn.GMLayer(3, 2, 2, key=key))) == 0
 
 
@@ -172,10 +173,8 @@ def test_per_parameter_uses_the_innermost_name(classes, key):
     plain = inference.fit(chain, *classes, optimizer=optax.sgd(0.1), **step).model[0]
     mixed = inference.fit(chain, *classes, optimizer=optimizer, **step).model[0]
     np.testing.assert_array_equal(mixed.means, layer.means)
-    np.testing.assert_allclose(mixed.slopes, plain.slopes, rtol=1e-12)
-    np.testing.assert_allclose(
-        mixed.scales - layer.scales, 10 * (plain.scales - layer.scales), rtol=1e-8
-    )
+    assert_close(mixed.slopes, plain.slopes, rtol=1e-12)
+    assert_close(mixed.scales - layer.scales, 10 * (plain.scales - layer.scales), rtol=1e-8)
     unknown = inference.per_parameter(optax.sgd(0.1), scale=optax.sgd(1.0))
     with pytest.raises(ValueError, match=r"no parameter is called \['scale'\], there are"):
         inference.fit(chain, *classes, optimizer=unknown, **step)
@@ -239,10 +238,13 @@ def test_a_checkpoint_of_another_run_is_refused(classes, key, tmp_path):
 
 
 def test_divergence_is_an_error(classes, key):
-    with pytest.raises(FloatingPointError, match="in epoch 1; try a smaller learning rate"):
+    """Squared errors grow without bound once a step is too long; several seeds may differ."""
+    x, y = classes
+    with pytest.raises(FloatingPointError, match=r"in epoch \d+; try a smaller learning rate"):
         inference.fit(
-            Line(jnp.ones((2, 3))), *classes, key=key, optimizer=optax.sgd(1e300), progress=False
-        )
+            Line(jnp.ones((2, 1))), x, y[:, None].astype(x.dtype), key=key, loss="gaussian",
+            num_epochs=100, optimizer=optax.sgd(1e6), progress=False,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Lévy measures: density and tail against mpmath, SciPy and the reference values."""
 
+import functools
 import inspect
 import math
 import re
@@ -183,6 +184,17 @@ tail_slopes = jax.jit(
 )
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def rebuilt(kind, tree, leaves, x):
+    """Density and tail of measures built from traced parameters, checks included."""
+
+    def one(leaves, x):
+        measure = kind(**vars(jax.tree.unflatten(tree, leaves)))
+        return jnp.stack([measure.density(x), measure.tail(x)])
+
+    return jax.vmap(one)(leaves, x)
+
+
 @every_measure
 def test_transformations(name):
     """Eager with Python numbers, under jit from traced parameters, and under vmap over them."""
@@ -194,13 +206,8 @@ def test_transformations(name):
         jitted = [np.exp(log_density(measure, x)), tail(measure, x)]
     np.testing.assert_allclose(jitted, eager, rtol=5e-6)
 
-    def built(leaves, x):
-        again = type(measure)(**vars(jax.tree.unflatten(tree, leaves)))
-        return jnp.stack([again.density(x), again.tail(x)])
-
     xs = jnp.array([x, 0.2, 3.0])
-    leaves = [jnp.full(3, leaf) for leaf in leaves]
-    batch = jax.jit(jax.vmap(built))(leaves, xs)
+    batch = rebuilt(type(measure), tree, [jnp.full(3, leaf) for leaf in leaves], xs)
     np.testing.assert_allclose(batch[0], eager, rtol=5e-6)
     np.testing.assert_allclose(batch[:, 1], [tail(measure, x) for x in xs], rtol=5e-6)
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from closeness import assert_close
 
 from mogp import MoGP, inference, nn, priors, pruning
 
@@ -40,7 +41,7 @@ def test_scores_are_their_formulas(network, x):
                 "norm": norm,
                 "contribution": norm * (active**2).mean(0),
             }
-            np.testing.assert_allclose(found[layer], expected[rank], rtol=1e-10)
+            assert_close(found[layer], expected[rank], rtol=1e-10)
 
 
 def test_contribution_is_the_expected_square_of_what_a_node_adds(network, x):
@@ -49,16 +50,14 @@ def test_contribution_is_the_expected_square_of_what_a_node_adds(network, x):
     for node in (0, 7, 20):
         kept = (jnp.ones(50, bool), jnp.arange(33) != node)
         moved = network(x) - pruning.mask(network, kept)(x)
-        np.testing.assert_allclose((moved**2).sum(1).mean(), contribution[node], rtol=1e-8)
+        assert_close((moved**2).sum(1).mean(), contribution[node], rtol=1e-8)
 
 
 def test_scores_do_not_depend_on_the_block(network):
     many = jax.random.normal(jax.random.key(3), (4321, 6))
     z = network.pre_activations(many)[0]
     expected = (jnp.maximum(z, 0) ** 2).mean(0) * pruning.scores(network, "norm")[0]
-    np.testing.assert_allclose(
-        pruning.scores(network, "contribution", many)[0], expected, rtol=1e-9
-    )
+    assert_close(pruning.scores(network, "contribution", many)[0], expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("rank", pruning.RANKS)
@@ -69,7 +68,7 @@ def test_compact_is_the_masked_network_only_smaller(network, x, rank, keep):
     kept = tuple(
         jnp.isin(u, v) for u, v in zip(network.log_variances, small.log_variances, strict=True)
     )
-    np.testing.assert_allclose(small(x), pruning.mask(network, kept)(x), rtol=1e-10, atol=1e-12)
+    assert_close(small(x), pruning.mask(network, kept)(x), rtol=1e-10, atol=1e-12)
     assert all(
         np.min(s[k]) >= np.max(s[~k], initial=0)
         for s, k in zip(pruning.scores(network, rank, x), kept, strict=True)
@@ -110,8 +109,8 @@ def test_curve_scores_the_compact_networks(stack, x):
             small = pruning.compact(one, fraction, inputs=2 * x)
             scores = inference.evaluate(small, x, y)
             for found in (curve.accuracy[i, seed], alone.accuracy[i]):
-                np.testing.assert_allclose(found, scores.accuracy, rtol=1e-12)
-            np.testing.assert_allclose(curve.nll[i, seed], scores.nll, rtol=1e-9)
+                assert_close(found, scores.accuracy, rtol=1e-12)
+            assert_close(curve.nll[i, seed], scores.nll, rtol=1e-9)
 
 
 def test_heavy_tails_survive_pruning_at_initialisation(x):
@@ -140,9 +139,9 @@ def test_equal_variances_cannot_be_ranked(x):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"keep": [0.5, 0.0]}, r"keep must be in \(0, 1\), got 0.0"),
-        ({"keep": [1.1]}, r"keep must be in \(0, 1\), got 1.1"),
-        ({"keep": [float("nan")]}, r"keep must be in \(0, 1\), got nan"),
+        ({"keep": [0.5, 0.0]}, r"keep must be in \(0, 1\], got 0.0"),
+        ({"keep": [1.1]}, r"keep must be in \(0, 1\], got 1.1"),
+        ({"keep": [float("nan")]}, r"keep must be in \(0, 1\], got nan"),
         ({"keep": []}, "keep must have at least one fraction"),
         ({"rank": "size"}, "rank must be one of"),
         ({"x": jnp.zeros((64, 5))}, r"x must have shape \(n, 6\)"),
@@ -162,7 +161,7 @@ def test_bad_arguments_of_curve(change, message, network, x):
 
 
 def test_bad_arguments_of_compact(network, stack, x):
-    with pytest.raises(ValueError, match=r"keep must be in \(0, 1\), got 0"):
+    with pytest.raises(ValueError, match=r"keep must be in \(0, 1\], got 0"):
         pruning.compact(network, 0)
     with pytest.raises(ValueError, match="needs inputs"):
         pruning.compact(network, 0.5)

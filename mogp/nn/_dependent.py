@@ -108,7 +108,7 @@ class DependentMLP(eqx.Module):
             if init_variances == "prior" and isinstance(law, NodeVarianceLaw):
                 log_variances.append(law.sample_log(next(keys), (p,)))
             else:
-                log_variances.append(jnp.full((p,), -math.log(p)))
+                log_variances.append(jnp.full_like(self.biases[0], -math.log(p), shape=(p,)))
         self.log_variances = tuple(log_variances)
 
     @property

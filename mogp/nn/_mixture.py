@@ -71,7 +71,7 @@ class GMLayer(eqx.Module):
         self.activation = activations.get(activation)
         keys = jax.random.split(key, 3)
         self.means = init_scale * jax.random.normal(keys[0], (k, d))
-        self.scales = jnp.full((k, d), float(init_scale))
+        self.scales = jnp.full_like(self.means, init_scale)
         self.slopes = init_scale * jax.random.normal(keys[1], (k, size, d))
         self.offsets = init_scale * jax.random.normal(keys[2], (k, size))
 

@@ -34,7 +34,8 @@ class NodeVarianceLaw(Distribution):
 
     def log_prob(self, value: ArrayLike) -> Array:
         """Log-density of `λ`, elementwise; minus infinity outside (0, ∞)."""
-        inside, value = inside_positive(as_float(value))
+        value, _ = self._aligned(value)
+        inside, value = inside_positive(value)
         u = jnp.log(value)
         return jnp.where(inside, self.log_density_of_log(u) - u, -jnp.inf)
 
@@ -42,9 +43,25 @@ class NodeVarianceLaw(Distribution):
         """Draws of `λ`, of shape `sample_shape + batch_shape`."""
         return jnp.exp(self.sample_log(key, sample_shape))
 
-    def _parameters(self, dtype: jnp.dtype) -> list[Array]:
-        """The parameters in the precision of the value they are used with."""
-        return [jnp.asarray(getattr(self, name), dtype) for name in self.arg_constraints]
+    def _aligned(self, value: ArrayLike) -> tuple[Array, list[Array]]:
+        """The value and the parameters, all of one rank."""
+        value = as_float(value)
+        ndim = max(value.ndim, len(self.batch_shape))
+        return _with_rank(value, ndim), self._parameters(value.dtype, ndim)
+
+    def _parameters(self, dtype: jnp.dtype, ndim: int) -> list[Array]:
+        """The parameters in the precision and of the rank of the value they are used with."""
+        parameters = (getattr(self, name) for name in self.arg_constraints)
+        return [_with_rank(jnp.asarray(value, dtype), ndim) for value in parameters]
+
+    def _dtype(self) -> jnp.dtype:
+        """The precision of draws and moments: that of the parameters."""
+        return jnp.result_type(float, *(getattr(self, name) for name in self.arg_constraints))
+
+
+def _with_rank(x: Array, ndim: int) -> Array:
+    """Leading axes of length 1, but none for scalars: JAX can be set to add none by itself."""
+    return x.reshape((1,) * (ndim - x.ndim) + x.shape) if x.ndim else x
 
 
 class SquaredHalfCauchy(NodeVarianceLaw):
@@ -63,29 +80,25 @@ class SquaredHalfCauchy(NodeVarianceLaw):
         super().__init__(batch_shape=jnp.shape(scale), validate_args=validate_args)
 
     def log_density_of_log(self, u: ArrayLike) -> Array:
-        u = as_float(u)
-        (scale,) = self._parameters(u.dtype)
+        u, (scale,) = self._aligned(u)
         v = u - 2 * jnp.log(scale)
         return v / 2 - jax.nn.softplus(v) - math.log(math.pi)
 
     def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         # A ratio of exponentials of normals: tan of a uniform would lose the lower tail.
         shape = sample_shape + self.batch_shape
-        dtype = jnp.result_type(float, self.scale)
-        (scale,) = self._parameters(dtype)
-        normals = jnp.log(jnp.abs(jax.random.normal(key, (2, *shape), dtype)))
+        (scale,) = self._parameters(self._dtype(), len(shape))
+        normals = jnp.log(jnp.abs(jax.random.normal(key, (2, *shape), scale.dtype)))
         return 2 * (normals[0] - normals[1] + jnp.log(scale))
 
     def cdf(self, value: ArrayLike) -> Array:
         """`P(λ ≤ value)`."""
-        value = as_float(value)
-        (scale,) = self._parameters(value.dtype)
+        value, (scale,) = self._aligned(value)
         return 2 / math.pi * jnp.arctan2(jnp.sqrt(jnp.maximum(value, 0)), scale)
 
     def icdf(self, q: ArrayLike) -> Array:
         """The `q`-quantile."""
-        q = as_float(q)
-        (scale,) = self._parameters(q.dtype)
+        q, (scale,) = self._aligned(q)
         return (scale * jnp.tan(math.pi / 2 * q)) ** 2
 
     @property
@@ -136,8 +149,7 @@ class FiniteGBFRY(NodeVarianceLaw):
         super().__init__(batch_shape=shape, validate_args=validate_args)
 
     def log_density_of_log(self, u: ArrayLike) -> Array:
-        u = as_float(u)
-        alpha, tau, scale, width = self._parameters(u.dtype)
+        u, (alpha, tau, scale, width) = self._aligned(u)
         log_t, log_b = _tempering(alpha, tau, width)
         log_z = u - jnp.log(scale)
         log_constant = jnp.log(tau * alpha) - gammaln(1 - alpha) - _log_expm1(log_b)
@@ -146,8 +158,8 @@ class FiniteGBFRY(NodeVarianceLaw):
     def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         shape = sample_shape + self.batch_shape
         pareto, gamma, uniform = jax.random.split(key, 3)
-        dtype = jnp.result_type(float, *(getattr(self, name) for name in self.arg_constraints))
-        alpha, tau, scale, width = self._parameters(dtype)
+        dtype = self._dtype()
+        alpha, tau, scale, width = self._parameters(dtype, len(shape))
         log_b = _tempering(alpha, tau, width)[1]
         log_s = -jax.random.exponential(uniform, shape, dtype)
         log_complement = jnp.log(-jnp.expm1(log_s))
@@ -168,8 +180,7 @@ class FiniteGBFRY(NodeVarianceLaw):
 
     def _moment(self, k: int) -> Array:
         """`E λ^k = scale^k · τ/(τ-k) · (1-α)_k · E [s + (1-s)(1+t)^α]^(-k/α)`."""
-        dtype = jnp.result_type(float, *(getattr(self, name) for name in self.arg_constraints))
-        alpha, tau, scale, width = self._parameters(dtype)
+        alpha, tau, scale, width = self._parameters(self._dtype(), len(self.batch_shape))
         log_t, log_b = _tempering(alpha, tau, width)
         rising = jnp.exp(gammaln(k + 1 - alpha) - gammaln(1 - alpha))
         mixing = alpha / (k - alpha) * -jnp.expm1((alpha - k) * jax.nn.softplus(log_t))

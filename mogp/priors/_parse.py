@@ -34,6 +34,8 @@ def parse(text: str) -> Prior:
             raise ValueError
         name = call.func.id.lower()
         values = {str(word.arg): float(ast.literal_eval(word.value)) for word in call.keywords}
+        if len(values) < len(call.keywords):  # a parameter given twice
+            raise ValueError
     except (SyntaxError, ValueError, TypeError):
         raise ValueError(
             f"prior must be written as name or name(parameter=number, ...), got {text!r}"

@@ -6,7 +6,6 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 
-from mogp._checks import check_between
 from mogp.nn import DependentMLP
 from mogp.pruning._rank import is_stack, scores
 
@@ -18,8 +17,8 @@ def num_kept(keep: float, width: int) -> int:
 
 def check_keep(keep: float) -> None:
     """Raise unless `keep` is a fraction in (0, 1]."""
-    if keep != 1:
-        check_between("keep", keep, 0, 1)
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep must be in (0, 1], got {keep}")
 
 
 def positions(node_scores: Array) -> Array:
