@@ -51,6 +51,7 @@ def _angle(k11: Array, k12: Array, k22: Array) -> tuple[Array, ...]:
 
 @jax.custom_jvp
 def relu_kernel(k11: Array, k12: Array, k22: Array) -> Array:
+    """`E φ(u) φ(v)` for ReLU, the arc-cosine kernel of order 1."""
     scale, _, c12, _, root, theta = _angle(k11, k12, k22)
     return scale * (root + (math.pi - theta) * c12) / (2 * math.pi)
 
@@ -67,11 +68,13 @@ def relu_kernel_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 
 
 def relu_derivative_kernel(k11: Array, k12: Array, k22: Array) -> Array:
+    """`E φ'(u) φ'(v)` for ReLU, the arc-cosine kernel of order 0."""
     return (math.pi - _angle(k11, k12, k22)[-1]) / (2 * math.pi)
 
 
 @jax.custom_jvp
 def relu_square_kernel(k11: Array, k12: Array, k22: Array) -> Array:
+    """`E φ(u)² φ(v)²` for ReLU."""
     scale, c11, c12, c22, root, theta = _angle(k11, k12, k22)
     angular = 3 * root * c12 + (math.pi - theta) * (c11 * c22 + 2 * c12**2)
     return scale**2 * angular / (2 * math.pi)

@@ -65,6 +65,7 @@ def weighted_sum(f: Scalar, rule: Rule, dtype: jnp.dtype) -> Array:
 
 
 def derivative(f: Scalar) -> Scalar:
+    """`f'`, elementwise."""
     return lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),))[1]
 
 

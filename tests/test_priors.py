@@ -309,10 +309,9 @@ def test_batches_of_parameters(key):
 
 
 def test_sampler_is_differentiable_where_it_says_so(key):
-    slope = jax.jit(jax.grad(lambda tau, s: FiniteGBFRY(0.5, tau, s, 10).sample_log(key), (0, 1)))
-    by_tau, by_scale = slope(2.0, 3.0)
-    assert float(by_tau) < 0  # a Pareto variable, E / τ in logarithms
-    assert float(by_scale) == pytest.approx(1 / 3, rel=1e-5)
+    draw = jax.jit(jax.value_and_grad(lambda t: FiniteGBFRY(0.5, t, 3.0, 10).sample_log(key)))
+    difference = (draw(2.01)[0] - draw(1.99)[0]) / 0.02
+    np.testing.assert_allclose(draw(2.0)[1], difference, rtol=1e-3, atol=1e-3)
     by_scale = jax.grad(lambda s: SquaredHalfCauchy(s).sample_log(key))(3.0)
     assert float(by_scale) == pytest.approx(2 / 3, rel=1e-5)
 
@@ -462,3 +461,9 @@ def test_bad_arguments_are_named(build, message):
 def test_check_priors():
     layers = [priors.Horseshoe(), priors.GBFRY(0.5, 2.0)]
     assert priors.check_priors(layers) == tuple(layers)
+
+
+def test_finite_gbfry_needs_tau_above_alpha():
+    with pytest.raises(ValueError, match="tau must be above alpha, got tau"):
+        FiniteGBFRY(0.5, 0.4, 1.0, 10)
+    assert jnp.isnan(jax.jit(lambda tau: FiniteGBFRY(0.5, tau, 1.0, 10).log_prob(1.0))(0.4))

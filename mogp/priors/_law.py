@@ -5,12 +5,14 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, constraints
 
 from mogp._arrays import as_float
+from mogp._checks import is_concrete
 from mogp.levy._measure import inside_positive
 from mogp.levy._power_integral import log_power_integral
 
@@ -125,6 +127,9 @@ class FiniteGBFRY(NodeVarianceLaw):
         scale: positive.
         width: number of nodes `p`, at least 1.
         validate_args: whether NumPyro checks the parameters.
+
+    Raises:
+        ValueError: if a concrete parameter is outside its range.
     """
 
     arg_constraints = {  # noqa: RUF012
@@ -144,6 +149,8 @@ class FiniteGBFRY(NodeVarianceLaw):
         *,
         validate_args: bool | None = None,
     ) -> None:
+        if is_concrete(alpha, tau) and not np.all(np.asarray(tau) > np.asarray(alpha)):
+            raise ValueError(f"tau must be above alpha, got tau={tau} and alpha={alpha}")
         self.alpha, self.tau, self.scale, self.width = alpha, tau, scale, width
         shape = jnp.broadcast_shapes(*map(jnp.shape, (alpha, tau, scale, width)))
         super().__init__(batch_shape=shape, validate_args=validate_args)
