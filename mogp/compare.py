@@ -26,8 +26,6 @@ from mogp._checks import check_between, check_choice, check_count
 from mogp._files import whole_file
 from mogp.architecture import MoGP
 
-KEEP = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -61,7 +59,7 @@ class Settings:
     seeds: int = 3
     components: int = 20
     rank: str = "contribution"
-    keep: tuple[float, ...] = KEEP
+    keep: tuple[float, ...] = pruning.KEEP
     temperature: float = 1.0
     iid_temperature: float | None = None
     batch_size: int = 50

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from mogp.pruning import num_kept
+
 # Okabe and Ito's colours with distinct markers and dashes: readable in grey and by everyone.
 _STYLES = (
     ("#D55E00", "s", "-"),
@@ -59,7 +61,7 @@ def pruning_curves(lines: Sequence[Line], *, width: int | None = None, title: st
     axes.set_xlim(fractions.max() * 1.12, fractions.min() / 1.12)
     axes.xaxis.set_major_locator(FixedLocator(list(fractions)))
     axes.xaxis.set_minor_locator(NullLocator())
-    nodes = [f"\n{int(np.ceil(f * width - 1e-9))}" if width else "" for f in fractions]
+    nodes = [f"\n{num_kept(f, width)}" if width else "" for f in fractions]
     axes.set_xticklabels([f"{100 * f:g} %{n}" for f, n in zip(fractions, nodes, strict=True)])
     axes.set_xlabel("hidden nodes kept" + (", share and number in each layer" if width else ""))
     axes.set_ylim(0, 102)
