@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -19,9 +20,36 @@ def common(*arguments: ArrayLike) -> list[Array]:
     return jnp.broadcast_arrays(*(jnp.asarray(a, dtype) for a in arguments))
 
 
+def aligned(*arguments: ArrayLike) -> list[Array]:
+    """Arrays of one floating dtype and one rank; scalars stay scalars, and numbers weakly typed."""
+    dtype = jnp.result_type(*arguments)
+    if all(isinstance(a, int | float) or getattr(a, "weak_type", False) for a in arguments):
+        arrays = [jnp.asarray(a) * 1.0 for a in arguments]
+    else:
+        floating = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+        arrays = [jnp.asarray(a, floating) for a in arguments]
+    ndim = max(a.ndim for a in arrays)
+    return [with_rank(a, ndim) for a in arrays]
+
+
+def with_rank(x: Array, ndim: int) -> Array:
+    """Leading axes of length 1, but none for scalars: JAX can be set to add none by itself."""
+    return x.reshape((1,) * (ndim - x.ndim) + x.shape) if x.ndim else x
+
+
 def as_float(x: ArrayLike) -> Array:
     """A floating array; the precision of one that already is."""
     return common(x)[0]
+
+
+def inside_positive(x: Array) -> tuple[Array, Array]:
+    """Whether `0 < x < ∞`; and `x` there, 1 elsewhere.
+
+    Subnormal numbers, which XLA may or may not take for 0, are raised to the smallest normal one.
+    """
+    inside = (x > 0) & (x < jnp.inf)
+    tiny = float(np.finfo(x.dtype).tiny)
+    return inside, jnp.where(inside, jnp.maximum(x, tiny), 1)
 
 
 def safe_sqrt(x: Array) -> Array:

@@ -13,7 +13,7 @@ from mogp import activations
 from mogp._arrays import Real
 from mogp._checks import check_choice, check_count, check_scales
 from mogp.nn._linear import add_row, scale_row
-from mogp.priors import Deterministic, NodeVarianceLaw, Prior, check_priors
+from mogp.priors import NodeVarianceLaw, Prior, check_priors
 
 
 class DependentMLP(eqx.Module):
@@ -39,14 +39,16 @@ class DependentMLP(eqx.Module):
         weight_scale: `σ_v`, positive.
         bias_scale: `σ_b`, at least 0.
         init_variances: `"prior"` draws the node variances from the prior, `"equal"` sets all to
-            `1/p`, the usual start for training.
+            `1/p`, the usual start for training. Laws without a density of `log λ` are always drawn.
         key: a random key for everything that is drawn.
 
     Attributes:
         weights: `V`, one (width out, width in) array a layer.
         biases: `B`, one (width out,) array a layer.
-        log_variances: `log λ`, one (width,) array a hidden layer. Under `Deterministic` they are
-            constants: no gradient reaches them.
+        log_variances: `log λ`, one (width,) array a hidden layer. Under a law without a density of
+            `log λ` (`Deterministic`, `Bernoulli`, `SpikeAndSlab`, most `InfinitelyDivisible`) they
+            are constants: no gradient reaches them, and `log_prior` leaves them out.
+        free_variances: whether they are not, one a hidden layer.
 
     Raises:
         ValueError: if an argument is outside its range, or the numbers of widths and priors differ.
@@ -67,6 +69,7 @@ class DependentMLP(eqx.Module):
     weight_scale: Real
     bias_scale: Real
     prior_widths: tuple[int, ...] = eqx.field(static=True)
+    free_variances: tuple[bool, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -102,14 +105,17 @@ class DependentMLP(eqx.Module):
         pairs = list(itertools.pairwise(sizes))
         self.weights = tuple(jax.random.normal(next(keys), (n, m)) for m, n in pairs)
         self.biases = tuple(jax.random.normal(next(keys), (n,)) for _, n in pairs)
-        log_variances = []
+        log_variances, free = [], []
         for prior, p in zip(self.priors, self.prior_widths, strict=True):
             law = prior.at_width(p)
-            if init_variances == "prior" and isinstance(law, NodeVarianceLaw):
+            free.append(isinstance(law, NodeVarianceLaw))
+            if isinstance(law, NodeVarianceLaw) and init_variances == "equal":
+                log_variances.append(jnp.full_like(self.biases[0], -math.log(p), shape=(p,)))
+            elif isinstance(law, NodeVarianceLaw):
                 log_variances.append(law.sample_log(next(keys), (p,)))
             else:
-                log_variances.append(jnp.full_like(self.biases[0], -math.log(p), shape=(p,)))
-        self.log_variances = tuple(log_variances)
+                log_variances.append(jnp.log(law.sample(next(keys), (p,))))
+        self.log_variances, self.free_variances = tuple(log_variances), tuple(free)
 
     @property
     def in_size(self) -> int:
@@ -158,6 +164,6 @@ class DependentMLP(eqx.Module):
 
     def _log_variances(self) -> tuple[Array, ...]:
         return tuple(
-            jax.lax.stop_gradient(u) if isinstance(prior, Deterministic) else u
-            for prior, u in zip(self.priors, self.log_variances, strict=True)
+            u if free else jax.lax.stop_gradient(u)
+            for free, u in zip(self.free_variances, self.log_variances, strict=True)
         )

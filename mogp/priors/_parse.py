@@ -3,13 +3,41 @@
 import ast
 
 from mogp._checks import check_choice
-from mogp.priors._prior import GBFRY, Deterministic, Horseshoe, Prior
+from mogp.priors._prior import (
+    GBFRY,
+    Bernoulli,
+    Beta,
+    BetaPareto,
+    Deterministic,
+    Gamma,
+    GeneralizedGamma,
+    GroupLasso,
+    Horseshoe,
+    InverseGamma,
+    Prior,
+    RegularizedHorseshoe,
+    Stable,
+)
 
 _BY_NAME: dict[str, type[Prior]] = {
-    "deterministic": Deterministic,
     "iid": Deterministic,
-    "horseshoe": Horseshoe,
-    "gbfry": GBFRY,
+    **{
+        kind.__name__.lower(): kind
+        for kind in (
+            Deterministic,
+            GroupLasso,
+            InverseGamma,
+            Bernoulli,
+            Gamma,
+            Beta,
+            BetaPareto,
+            Horseshoe,
+            RegularizedHorseshoe,
+            Stable,
+            GeneralizedGamma,
+            GBFRY,
+        )
+    },
 }
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from mogp.levy._incomplete import log_killed
+
 
 def log_power_integral(log_z: ArrayLike, power: ArrayLike, log_t: ArrayLike) -> Array:
     """`log ∫_0^1 w^(A-1) exp(-z w) (1 - exp(-t z w)) dw` for `A, z, t > 0`, elementwise.
@@ -82,19 +84,12 @@ def _log_terms(log_z: Array, power: Array, log_t: Array) -> tuple[Array, Array, 
     inner = v - lift
     log_w = over(upper) - jax.nn.softplus(inner)
     log_jacobian = inner - jax.nn.softplus(inner) + jnp.log1p(lift)
-    killed = _log_killed(over(log_t + log_z) + log_w)
+    killed = log_killed(over(log_t + log_z) + log_w)
     terms = over(power) * log_w - jnp.exp(over(log_z) + log_w) + killed + log_jacobian
     return terms, log_w, jnp.log(step)
 
 
-def _log_killed(y: Array) -> Array:
-    """`log(1 - exp(-e^y))`, which tends to `y` at minus infinity."""
-    small = y < -12
-    x = jnp.exp(jnp.where(small, 0, jnp.minimum(y, 5)))
-    return jnp.where(small, y - jnp.exp(jnp.minimum(y, 0)) / 2, jnp.log(-jnp.expm1(-x)))
-
-
 def _log_killed_slope(y: Array) -> Array:
-    """Derivative of `_log_killed`: `x / (exp(x) - 1)` at `x = e^y`."""
+    """Derivative of `log_killed`: `x / (exp(x) - 1)` at `x = e^y`."""
     x = jnp.exp(jnp.clip(y, -80, 5))
     return x / jnp.expm1(x)

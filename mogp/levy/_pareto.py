@@ -1,0 +1,152 @@
+"""Measures whose jumps are those of another measure times independent Pareto variables."""
+
+import abc
+import math
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mogp._arrays import Real, aligned
+from mogp.levy._families import Beta, GeneralizedGamma
+from mogp.levy._measure import LevyMeasure
+
+
+class _ParetoMixture(LevyMeasure):
+    """Jumps `X Y`: `X` those of a base measure, `Y ≥ 1` iid with `P(Y > y) = y^(-τ)`.
+
+    With the incomplete moments `m_k(x) = ∫_0^x z^k base(dz)`, which need not be of integer order,
+    `x ρ(x) = τ x^(-τ) m_τ(x)`, and `ρ̄` is the tail of the base plus `x ρ(x) / τ`.
+    """
+
+    @abc.abstractmethod
+    def _base(self) -> LevyMeasure:
+        """The measure of `X`."""
+
+    @abc.abstractmethod
+    def _tau(self, *values: Array) -> list[Array]:
+        """The values and `τ`, of one rank."""
+
+    def _log_density(self, v: Array) -> Array:
+        v, tau = self._tau(v)
+        return jnp.log(tau) - tau * v + self._base().log_moment_of_log(tau, v)
+
+    def _log_tail(self, v: Array) -> Array:
+        return self._log_tail_and_density(v)[0]
+
+    def _log_tail_and_density(self, v: Array) -> tuple[Array, Array]:
+        log_density, tau = self._tau(self._log_density(v))
+        base = self._base().log_tail_of_log(v)
+        return jnp.logaddexp(log_density - jnp.log(tau), base), log_density
+
+    def _log_moment(self, k: Array, v: Array) -> Array:
+        # τ/(τ-k) (m_k - x^(k-τ) m_τ): a difference quotient in the order, by quadrature of the
+        # derivative where the two terms are close.
+        base = self._base()
+        k, v, tau = jnp.broadcast_arrays(*self._tau(k, v))
+        whole = v == jnp.inf
+        point = jnp.where(whole, 0, v)
+
+        # Orders along a first axis: k, τ, and the nodes between.
+        nodes, weights = np.polynomial.legendre.leggauss(8)
+        places = jnp.asarray(np.concatenate([[0, 1], (nodes + 1) / 2]), v.dtype)
+        orders = k[None] + places.reshape(-1, *(1,) * k.ndim) * (tau - k)[None]
+        log_values, slopes = jax.jvp(
+            lambda order: base.log_moment_of_log(order, point[None]) - order * point[None],
+            (orders,),
+            (jnp.ones_like(orders),),
+        )
+        at_k, at_tau = log_values[:2]
+        gap = jnp.abs(at_k - at_tau)
+        near = gap < 0.4
+        difference = -jnp.expm1(-jnp.where(near, 1, gap)) / jnp.where(near, 1, jnp.abs(tau - k))
+        far_part = jnp.maximum(at_k, at_tau) + jnp.log(difference)
+        ratios = jnp.where(near[None], -slopes * jnp.exp(log_values - at_k[None]), 1)[2:]
+        near_part = at_k + jnp.log(jnp.tensordot(jnp.asarray(weights / 2, v.dtype), ratios, axes=1))
+
+        part = jnp.log(tau) + k * v + jnp.where(near, near_part, far_part)
+        excess = jnp.where(whole, tau - k, 1)
+        total = jnp.log(tau / excess) + base.log_moment_of_log(k)
+        return jnp.where(whole, total, part)
+
+    def _kinks(self) -> tuple[Real, ...]:
+        return (self._base().support[1],)
+
+    @property
+    def index_at_zero(self) -> Real:
+        return self._base().index_at_zero
+
+
+class GBFRY(_ParetoMixture):
+    """The GBFRY measure: jumps of a generalised gamma process times Pareto(τ) ([DW], Section 3).
+
+    With `c = mean (τ-1)/(τ-α)` and the lower incomplete gamma function `γ`,
+    `ρ(x) = (τ-α) c^τ / Γ(1-α) · x^(-1-τ) γ(τ-α, x/c)`: power laws at both ends, of index `α` at 0
+    and `τ` at infinity.
+
+    Args:
+        alpha: index at zero, in (0, 1).
+        tau: index at infinity, above 1; accurate up to 60.
+        mean: expected sum of all jumps, positive.
+    """
+
+    alpha: Real
+    tau: Real
+    mean: Real = 1.0
+    bounds: ClassVar = {"alpha": (0.0, 1.0), "tau": (1.0, math.inf), "mean": (0.0, math.inf)}
+
+    @property
+    def scale(self) -> Real:
+        """`c`, where one power law gives way to the other."""
+        alpha, tau, mean = self._with()
+        return mean * (tau - 1) / (tau - alpha)
+
+    def _base(self) -> LevyMeasure:
+        alpha, tau, _ = self._with()
+        return GeneralizedGamma(alpha, 1 / self.scale, (tau - alpha) / tau * self.scale**alpha)
+
+    def _tau(self, *values: Array) -> list[Array]:
+        *arrays, _, tau, _ = self._with(*values)
+        return [*arrays, tau]
+
+    def _line(self, q: Array) -> Array:
+        q, scale = aligned(q, self.scale)
+        return q + jnp.log(scale)
+
+    @property
+    def index_at_zero(self) -> Real:
+        return self.alpha
+
+    @property
+    def index_at_infinity(self) -> Real:
+        return self.tau
+
+
+class BetaPareto(_ParetoMixture):
+    """Jumps of a beta process times Pareto(τ) ([DW], Section 3).
+
+    `x ρ(x) = η b τ x^(-τ) ∫_0^min(x, 1) w^(τ-1) (1-w)^(b-1) dw`.
+
+    Args:
+        mass: `η`, positive.
+        concentration: `b`, positive.
+        tau: index at infinity, positive; the expected sum `η τ/(τ-1)` is finite above 1.
+    """
+
+    mass: Real
+    concentration: Real
+    tau: Real
+    bounds: ClassVar = dict.fromkeys(("mass", "concentration", "tau"), (0.0, math.inf))
+
+    def _base(self) -> LevyMeasure:
+        return Beta(self.mass, self.concentration)
+
+    def _tau(self, *values: Array) -> list[Array]:
+        *arrays, _, _, tau = self._with(*values)
+        return [*arrays, tau]
+
+    @property
+    def index_at_infinity(self) -> Real:
+        return self.tau
