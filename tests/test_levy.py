@@ -736,3 +736,10 @@ def test_thinned():
     np.testing.assert_array_equal(measure.inverse_tail(1.0), 0)
     with pytest.raises(ValueError, match=r"^rate must be above 0, got 0.0$"):
         levy.Thinned(GAMMA, 0.0)
+
+
+def test_where_two_forms_meet():
+    """`x / scale` is 2 here but for rounding, where the incomplete gamma functions change form."""
+    x = 4 / 3 * (1 + jnp.arange(-3, 4) * 1e-16)
+    assert np.isfinite(levy.GBFRY(0.5, 2.0).log_tail_of_log(jnp.log(x))).all()
+    assert np.isfinite(levy.GBFRY(0.5, 2.0).laplace_exponent(jnp.array([30.0, 20.0]))).all()

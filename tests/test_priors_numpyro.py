@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -332,15 +331,6 @@ def test_bad_parameters(name, parameter):
         several = jnp.array([values.get(parameter, 1.0), case.bad[parameter]])
         with pytest.raises(ValueError, match=f"got invalid {parameter} parameter"):
             case.build(**values | {parameter: several}, validate_args=True)
-
-
-def test_validation_of_values():
-    law = priors.GammaLaw(2.0, validate_args=True)
-    with pytest.warns(UserWarning, match="Out-of-support values"):
-        law.log_prob(-1.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        law.log_prob(1.0)
 
 
 @every_density

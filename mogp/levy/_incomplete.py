@@ -115,7 +115,8 @@ def _between(alpha: Array, span: Array, terms: Array) -> Array:
     n = _column(np.arange(2, len(terms)), alpha, span)
     alpha, span, factor = (x[None] if x.ndim else x for x in (alpha, span, factor))
     rest = jnp.sum(terms[2:] / (n - alpha) * (factor - jnp.exp(-n * span)), axis=0)
-    return first + second + rest
+    # Positive, but for roundings where the span is next to nothing.
+    return jnp.maximum(first + second + rest, float(np.finfo(rest.dtype).tiny))
 
 
 def _binomial(a: Array, x: Array, *like: Array) -> Array:
