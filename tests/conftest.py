@@ -1,6 +1,7 @@
 """JAX's flags for the tests: double precision unless JAX_ENABLE_X64=0, no implicit broadcasting.
 
-The library itself never sets a flag.
+What was compiled is kept in pytest's cache, for the other workers and for the next run. The library
+itself never sets a flag.
 """
 
 import os
@@ -12,6 +13,13 @@ import pytest
 
 jax.config.update("jax_enable_x64", os.environ.get("JAX_ENABLE_X64", "1") not in ("0", "false"))
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Most of the time of a first run is spent compiling."""
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+    jax.config.update("jax_compilation_cache_max_size", 2**30)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture

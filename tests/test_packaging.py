@@ -16,8 +16,9 @@ import mogp
 
 ROOT = Path(__file__).parent.parent
 MODULES = ["mogp", *(module.name for module in pkgutil.walk_packages(mogp.__path__, "mogp."))]
-IMPORT_NAMES = {"scikit-learn": "sklearn", "h5py": None, "pytest-xdist": None}
-# h5py is what h5netcdf reads and writes with, pytest-xdist a plugin; none imports them by name.
+IMPORT_NAMES = {"scikit-learn": "sklearn", "h5py": None, "pytest-xdist": None, "filelock": None}
+# h5netcdf reads and writes with h5py, pytest-xdist is a plugin, JAX's cache needs filelock: nothing
+# here imports them by name.
 
 
 def imported_names(folder):

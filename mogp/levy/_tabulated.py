@@ -337,7 +337,7 @@ class FromDensity(_Tabulated):
         0.5
     """
 
-    function: Callable[[Array], Array]
+    function: jax.tree_util.Partial
     label: str = eqx.field(static=True)
     limits: tuple[float, float] = eqx.field(static=True)
     table: Table
@@ -348,8 +348,9 @@ class FromDensity(_Tabulated):
         self.limits = _checked_support(support)
         self.label = getattr(density, "__name__", repr(density))
         dtype = jnp.result_type(float)
-        # What the function closes over becomes part of the tree.
-        self.function = eqx.filter_closure_convert(density, jnp.ones((), dtype))
+        # Tracers that the function closes over become part of the tree, the rest is static.
+        function, traced = jax.closure_convert(density, jnp.ones((), dtype))
+        self.function = jax.tree_util.Partial(lambda traced, x: function(x, *traced), traced)
         self.table = None  # type: ignore[assignment]
         self.table = self._tabulate(dtype)
 
