@@ -350,7 +350,9 @@ class FromDensity(_Tabulated):
         dtype = jnp.result_type(float)
         # Tracers that the function closes over become part of the tree, the rest is static.
         function, traced = jax.closure_convert(density, jnp.ones((), dtype))
-        self.function = jax.tree_util.Partial(lambda traced, x: function(x, *traced), traced)
+        self.function = jax.tree_util.Partial(  # type: ignore[no-untyped-call]
+            lambda traced, x: function(x, *traced), traced
+        )
         self.table = None  # type: ignore[assignment]
         self.table = self._tabulate(dtype)
 
