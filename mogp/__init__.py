@@ -4,7 +4,7 @@ Wide neural networks whose nodes carry random variances, their infinite-width li
 Gaussian-mixture layers that replace a layer of neurons by a trained distribution over neurons.
 """
 
-from mogp import activations, datasets, inference, levy, nn, priors, pruning
+from mogp import activations, datasets, inference, levy, limit, nn, priors, pruning
 from mogp._version import __version__
 from mogp.architecture import MoGP
 
@@ -15,6 +15,7 @@ __all__ = [
     "datasets",
     "inference",
     "levy",
+    "limit",
     "nn",
     "priors",
     "pruning",

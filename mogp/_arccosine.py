@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mogp._arctan import arctan2
 from mogp._arrays import safe_sqrt
 
 
@@ -45,7 +46,7 @@ def _angle(k11: Array, k12: Array, k22: Array) -> tuple[Array, ...]:
     k11, k12, k22 = k11 / divisor, k12 / divisor, k22 / divisor
     bound = safe_sqrt(k11 * k22)
     root = safe_sqrt((bound - k12) * (bound + k12))
-    theta = jnp.arctan2(jnp.where((root == 0) & (k12 == 0), 1, root), k12)
+    theta = arctan2(jnp.where((root == 0) & (k12 == 0), 1, root), k12)
     return scale, k11, k12, k22, root, theta
 
 

@@ -1,7 +1,7 @@
 """Checks of arguments, with errors that name the argument, what was expected and what came."""
 
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -43,15 +43,25 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
         raise ValueError(f"{name} must be one of {sorted(choices)}, got {value!r}")
 
 
-def check_inputs(name: str, value: ArrayLike, size: int) -> None:
-    """Raise unless `value` is a finite floating array of shape (n, size) with n ≥ 1."""
-    array = np.asarray(value)
-    if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] != size:
-        raise ValueError(f"{name} must have shape (n, {size}) with n ≥ 1, got {array.shape}")
+def check_inputs(name: str, value: ArrayLike, size: int | None = None) -> None:
+    """Raise unless `value` is a finite floating array of shape (n, size) with n ≥ 1.
+
+    Any size of at least 1 without one given; of a tracer, only the shape is looked at.
+    """
+    array = value if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    fits = array.ndim == 2 and min(array.shape) > 0 and size in (None, array.shape[-1])
+    if not fits:
+        wanted = "d" if size is None else size
+        also = " and d ≥ 1" if size is None else ""
+        raise ValueError(
+            f"{name} must have shape (n, {wanted}) with n ≥ 1{also}, got {array.shape}"
+        )
     if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(
             f"{name} must be floating point, got {array.dtype}; scale images to [0, 1]"
         )
+    if not is_concrete(array):
+        return
     bad = ~np.isfinite(array).all(axis=1)
     if bad.any():
         raise ValueError(
@@ -74,9 +84,25 @@ def check_labels(name: str, value: ArrayLike, count: int, classes: int) -> None:
         )
 
 
-def check_scales(weight_scale: Real, bias_scale: Real) -> tuple[Real, Real]:
-    """The scales, `weight_scale > 0` and `bias_scale ≥ 0` where concrete."""
-    check_between("weight_scale", weight_scale, 0)
-    if not is_concrete(bias_scale) or np.any(np.asarray(bias_scale) != 0):
-        check_between("bias_scale", bias_scale, 0)
-    return weight_scale, bias_scale
+Scale = Real | Sequence[Real]  # one number, or one a layer of weights
+
+
+def layer_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> list[tuple[Real, Real]]:
+    """`(σ_v, σ_b)` of every layer of weights, checked where concrete: `σ_v > 0`, `σ_b ≥ 0`."""
+    weights = _one_a_layer("weight_scale", weight_scale, layers)
+    biases = _one_a_layer("bias_scale", bias_scale, layers)
+    for scale in weights:
+        check_between("weight_scale", scale, 0)
+    for scale in biases:
+        if not is_concrete(scale) or np.any(np.asarray(scale) != 0):
+            check_between("bias_scale", scale, 0)
+    return list(zip(weights, biases, strict=True))
+
+
+def _one_a_layer(name: str, value: Scale, layers: int) -> tuple[Real, ...]:
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * layers
+    if len(values) != layers:
+        raise ValueError(
+            f"{name} must be one number, or one a layer of weights ({layers}), got {value}"
+        )
+    return values

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mogp._arctan import arctan2
 from mogp._arrays import safe_sqrt
 
 Scalar = Callable[[Array], Array]
@@ -170,7 +171,7 @@ def _signed_moment(k11: Array, k12: Array, k22: Array, area: Array) -> Array:
     g11, g12, g22 = (k11 + area) / d, k12 / d, (k22 + area) / d
 
     # m_ij = E x^i y^j sign(x y), by Stein's identity.
-    m00 = 2 / math.pi * jnp.arctan2(cos, sin)
+    m00 = 2 / math.pi * arctan2(cos, sin)
     m11 = 2 / math.pi * sin + cos * m00
     m20 = m00 + 2 / math.pi * cos * sin
     m22, m31 = m20 + 2 * cos * m11, 2 * m11 + cos * m20

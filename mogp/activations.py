@@ -28,6 +28,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import erf as _erf
 from jax.scipy.special import gammaln, ndtr
@@ -35,6 +36,7 @@ from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
 from mogp._arccosine import relu_derivative_kernel, relu_kernel, relu_square_kernel, standardise
+from mogp._arctan import arctan2
 from mogp._arrays import common, safe_sqrt
 from mogp._quadrature import (
     Scalar,
@@ -66,6 +68,20 @@ class Activation(eqx.Module):
     def _num_nodes(self) -> int:
         """Quadrature nodes in each dimension."""
         return 64
+
+    def largest_slope(self) -> float:
+        """`sup |φ'|`, seen on a fine grid."""
+        z = np.linspace(-40, 40, 80_001)
+        with jax.ensure_compile_time_eval():
+            return float(jnp.max(jnp.abs(derivative(lambda z: self(z))(jnp.asarray(z)))))
+
+    def growth(self) -> float:
+        """`g` with `|φ(z)| ~ C |z|^g` on the side where it grows faster: 1 for ReLU, 0 for erf."""
+        z = np.array([[1e4, -1e4], [1e8, -1e8]])
+        with jax.ensure_compile_time_eval():
+            size = np.asarray(jnp.abs(self(jnp.asarray(z))), float)
+        grown = np.log(np.maximum(size, 1e-300))
+        return max(0.0, round(float(np.max(grown[1]) - np.max(grown[0])) / math.log(1e4), 6))
 
     def mean(self, m: ArrayLike, s: ArrayLike) -> Array:
         """`E φ(m + s ε)` for standard deviation `s ≥ 0`; arrays of one shape, or scalars."""
@@ -158,6 +174,11 @@ class _PiecewiseLinear(Activation):
         return (1 + jnp.abs(self._negative_slope()) ** q) / 2 * power * jnp.exp(log_gaussian)
 
 
+def positively_homogeneous(activation: Activation) -> bool:
+    """Whether `φ(c z) = c φ(z)` for `c > 0`, which makes every kernel proportional to its scale."""
+    return isinstance(activation, _PiecewiseLinear)
+
+
 class ReLU(_PiecewiseLinear):
     """`max(z, 0)`. `kernel` is the arc-cosine kernel of order 1 (Cho and Saul, 2009)."""
 
@@ -204,14 +225,14 @@ class Erf(Activation):
 
     def kernel(self, k11: ArrayLike, k12: ArrayLike, k22: ArrayLike) -> Array:
         k11, k12, k22 = common(k11, k12, k22)
-        return 2 / math.pi * jnp.arctan2(2 * k12, _root_determinant(2 * k11, 2 * k12, 2 * k22))
+        return 2 / math.pi * arctan2(2 * k12, _root_determinant(2 * k11, 2 * k12, 2 * k22))
 
     def square_kernel(self, k11: ArrayLike, k12: ArrayLike, k22: ArrayLike) -> Array:
         return square_kernel_of_bumps(erf_square_rule(16), *common(k11, k12, k22))
 
     def second_moment(self, k: ArrayLike) -> Array:
         (k,) = common(k)
-        return 2 / math.pi * jnp.arctan2(2 * k, jnp.sqrt(1 + 4 * k))
+        return 2 / math.pi * arctan2(2 * k, jnp.sqrt(1 + 4 * k))
 
 
 class GELU(Activation):
@@ -237,7 +258,7 @@ class GELU(Activation):
         # Stein's identity twice, with E Φ(u)Φ(v) an orthant probability and its derivatives.
         k11, k12, k22 = common(k11, k12, k22)
         root = _root_determinant(k11, k12, k22)
-        orthant = 1 / 4 + jnp.arctan2(k12, root) / (2 * math.pi)
+        orthant = 1 / 4 + arctan2(k12, root) / (2 * math.pi)
         rest = k11 * k22 - k12**2 + k12**2 * (1 / (1 + k11) + 1 / (1 + k22))
         return k12 * orthant + rest / (2 * math.pi * root)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 from jax import Array
 
 from mogp import activations
 from mogp._arrays import Real
-from mogp._checks import check_scales
+from mogp._checks import Scale, layer_scales
 from mogp.priors import Prior, check_priors
 
 if TYPE_CHECKING:
+    from jax.typing import ArrayLike
+
+    from mogp.limit import Estimate, Moments, Path
+    from mogp.limit._gpjax import MoGPKernel
     from mogp.nn import DependentMLP
 
 
@@ -26,8 +30,9 @@ class MoGP(eqx.Module):
     Args:
         priors: law of the node variances, one `Prior` a hidden layer.
         activation: name, function or `Activation`.
-        weight_scale: `σ_v`, positive.
-        bias_scale: `σ_b`, at least 0.
+        weight_scale: `σ_v`, positive; one number, or one for each of the `depth + 1` layers of
+            weights.
+        bias_scale: `σ_b`, at least 0; likewise.
 
     Raises:
         ValueError: if an argument is outside its range.
@@ -40,24 +45,30 @@ class MoGP(eqx.Module):
 
     priors: tuple[Prior, ...]
     activation: activations.Activation
-    weight_scale: Real = 1.0
-    bias_scale: Real = 0.0
+    weight_scale: Scale = 1.0
+    bias_scale: Scale = 0.0
 
     def __init__(
         self,
         priors: Sequence[Prior],
         activation: str | activations.Activation = "relu",
-        weight_scale: Real = 1.0,
-        bias_scale: Real = 0.0,
+        weight_scale: Scale = 1.0,
+        bias_scale: Scale = 0.0,
     ) -> None:
         self.priors = check_priors(priors)
         self.activation = activations.get(activation)
-        self.weight_scale, self.bias_scale = check_scales(weight_scale, bias_scale)
+        self.weight_scale, self.bias_scale = weight_scale, bias_scale
+        layer_scales(weight_scale, bias_scale, self.depth + 1)
 
     @property
     def depth(self) -> int:
         """Number of hidden layers."""
         return len(self.priors)
+
+    @property
+    def scales(self) -> list[tuple[Real, Real]]:
+        """`(σ_v, σ_b)` of the `depth + 1` layers of weights."""
+        return layer_scales(self.weight_scale, self.bias_scale, self.depth + 1)
 
     def network(
         self,
@@ -91,3 +102,87 @@ class MoGP(eqx.Module):
             init_variances=init_variances,
             key=key,
         )
+
+    # --- infinite width: views in a room below --------------------------------------------------
+
+    def sample_kernel(self, x: Array, *, key: Array, num_samples: int = 1, **options: Any) -> Array:
+        """Draws of the random kernel, of shape (num_samples, n, n).
+
+        The options are those of `limit.sample_kernel`, which also tells the error of truncation.
+        """
+        from mogp import limit
+
+        return limit.sample_kernel(self, x, key=key, num_samples=num_samples, **options).kernels
+
+    def sample_prior(
+        self, x: Array, *, key: Array, num_samples: int = 1, num_outputs: int = 1, **options: Any
+    ) -> Array:
+        """Draws of the outputs, of shape (num_samples, n, num_outputs): `limit.sample_prior`."""
+        from mogp import limit
+
+        return limit.sample_prior(
+            self, x, key=key, num_samples=num_samples, num_outputs=num_outputs, **options
+        )
+
+    def sample_path(self, in_size: int, *, key: Array, **options: Any) -> Path:
+        """A function drawn from the limit, to be evaluated anywhere: `limit.sample_path`."""
+        from mogp import limit
+
+        return limit.sample_path(self, in_size, key=key, **options)
+
+    def moments(self, x: Array, **options: Any) -> Moments:
+        """Means, variances and dependence of kernel and outputs: `limit.moments`."""
+        from mogp import limit
+
+        return limit.moments(self, x, **options)
+
+    def tail_index(self) -> Real:
+        """Tail index of the kernel, half that of the outputs: `limit.tail_index`."""
+        from mogp import limit
+
+        return limit.tail_index(self)
+
+    def characteristic_function(self, x: Array, t: ArrayLike, **options: Any) -> Array:
+        """`E exp(i ⟨t, Z(x)⟩)` of an output: `limit.characteristic_function`."""
+        from mogp import limit
+
+        return limit.characteristic_function(self, x, t, **options)
+
+    def log_marginal_density(self, x: Array, y: Array, *, key: Array, **options: Any) -> Estimate:
+        """Estimate of `log p(y)` under the prior: `limit.log_marginal_density`."""
+        from mogp import limit
+
+        return limit.log_marginal_density(self, x, y, key=key, **options)
+
+    def kernel(
+        self,
+        path: Path | None = None,
+        *,
+        active_dims: list[int] | slice | None = None,
+        n_dims: int | None = None,
+        key: Array | None = None,
+        **options: Any,
+    ) -> MoGPKernel:
+        """A GPJax kernel: that of the GP regime, or of one draw of the mixture.
+
+        Args:
+            path: a draw of `sample_path`; unnecessary in the GP regime.
+            active_dims: the inputs that the kernel sees, as GPJax has it.
+            n_dims: their number.
+            key: draws a path of `n_dims` inputs where there is none, with the options of
+                `limit.sample_path`.
+
+        Raises:
+            ValueError: if the model has jumps and neither `path` nor `key` with `n_dims` is given.
+            ImportError: without GPJax, which `pip install 'bayesian-mogp[gpjax]'` brings.
+        """
+        from mogp.limit._gaussian import check_regime
+        from mogp.limit._gpjax import MoGPKernel
+
+        if path is None and key is not None:
+            if n_dims is None:
+                raise ValueError("n_dims must be given to draw a path")
+            path = self.sample_path(n_dims, key=key, **options)
+        if path is None:
+            check_regime(self)
+        return MoGPKernel(self if path is None else path, active_dims=active_dims, n_dims=n_dims)

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from mogp import activations
-from mogp._arrays import Real
-from mogp._checks import check_choice, check_count, check_scales
+from mogp._checks import Scale, check_choice, check_count, layer_scales
 from mogp.nn._linear import add_row, scale_row
 from mogp.priors import NodeVarianceLaw, Prior, check_priors
 
@@ -36,8 +35,8 @@ class DependentMLP(eqx.Module):
         width: nodes in every hidden layer, or one number a hidden layer.
         priors: law of the node variances, one `Prior` a hidden layer.
         activation: name, function or `Activation`.
-        weight_scale: `σ_v`, positive.
-        bias_scale: `σ_b`, at least 0.
+        weight_scale: `σ_v`, positive; one number, or one a layer of weights.
+        bias_scale: `σ_b`, at least 0; likewise.
         init_variances: `"prior"` draws the node variances from the prior, `"equal"` sets all to
             `1/p`, the usual start for training. Laws without a density of `log λ` are always drawn.
         key: a random key for everything that is drawn.
@@ -66,8 +65,8 @@ class DependentMLP(eqx.Module):
     log_variances: tuple[Array, ...]
     priors: tuple[Prior, ...]
     activation: activations.Activation
-    weight_scale: Real
-    bias_scale: Real
+    weight_scale: Scale
+    bias_scale: Scale
     prior_widths: tuple[int, ...] = eqx.field(static=True)
     free_variances: tuple[bool, ...] = eqx.field(static=True)
 
@@ -79,8 +78,8 @@ class DependentMLP(eqx.Module):
         priors: Sequence[Prior],
         *,
         activation: str | activations.Activation = "relu",
-        weight_scale: Real = 1.0,
-        bias_scale: Real = 0.0,
+        weight_scale: Scale = 1.0,
+        bias_scale: Scale = 0.0,
         init_variances: str = "prior",
         key: Array,
     ) -> None:
@@ -98,7 +97,8 @@ class DependentMLP(eqx.Module):
             check_count("out_size", out_size),
         )
         self.activation = activations.get(activation)
-        self.weight_scale, self.bias_scale = check_scales(weight_scale, bias_scale)
+        self.weight_scale, self.bias_scale = weight_scale, bias_scale
+        layer_scales(weight_scale, bias_scale, len(self.priors) + 1)
         check_choice("init_variances", init_variances, ("prior", "equal"))
 
         keys = iter(jax.random.split(key, 3 * len(sizes)))
@@ -138,13 +138,15 @@ class DependentMLP(eqx.Module):
 
     def pre_activations(self, x: Array) -> tuple[Array, ...]:
         """`Z¹, …, Z^(L+1)`, of shapes (…, width) and last (…, out_size)."""
-        hidden = self.weight_scale / math.sqrt(self.in_size) * x
+        scales = layer_scales(self.weight_scale, self.bias_scale, len(self.weights))
+        hidden = scales[0][0] / math.sqrt(self.in_size) * x
         result: list[Array] = []
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            weight_scale, bias_scale = scales[layer]
             if layer > 0:
                 root = jnp.exp(self._log_variances()[layer - 1] / 2)
-                hidden = scale_row(self.activation(result[-1]), self.weight_scale * root)
-            result.append(add_row(hidden @ weight.T, self.bias_scale * bias))
+                hidden = scale_row(self.activation(result[-1]), weight_scale * root)
+            result.append(add_row(hidden @ weight.T, bias_scale * bias))
         return tuple(result)
 
     def log_prior(self) -> Array:

@@ -1,0 +1,90 @@
+"""The jumps of every layer of a model: how many, and draws of them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mogp import levy
+from mogp._arrays import Real
+from mogp._checks import check_count, is_concrete
+from mogp.activations import Activation
+from mogp.limit._recursion import Layer
+
+NumJumps = int | Sequence[int] | None
+
+
+class LayerJumps(NamedTuple):
+    """Draws of the jumps of a layer, with the rest compensated.
+
+    Attributes:
+        sizes: node variances of the largest nodes, of shape (…, num).
+        diffuse: `a` plus the expected sum of the other jumps, of shape (…,).
+        spread: standard deviation of that sum, of shape (…,).
+    """
+
+    sizes: Array
+    diffuse: Array
+    spread: Array
+
+
+def numbers_of_jumps(
+    layers: Sequence[Layer], activation: Activation, num_jumps: NumJumps, tolerance: float
+) -> tuple[int, ...]:
+    """Jumps to keep in every layer; as many as the tolerance asks for without a number.
+
+    Raises:
+        ValueError: if a number is below 1, their number is not that of the layers, or parameters
+            are traced and no number is given.
+    """
+    if num_jumps is None:
+        return tuple(
+            0 if layer.is_gaussian else _number(layer, activation, tolerance) for layer in layers
+        )
+    given = [num_jumps] * len(layers) if isinstance(num_jumps, int) else list(num_jumps)
+    if len(given) != len(layers):
+        raise ValueError(
+            f"num_jumps must be one number, or one a hidden layer ({len(layers)}), got {num_jumps}"
+        )
+    return tuple(
+        0 if layer.is_gaussian else check_count("num_jumps", num)
+        for layer, num in zip(layers, given, strict=True)
+    )
+
+
+def _number(layer: Layer, activation: Activation, tolerance: float) -> int:
+    if not is_concrete(layer):
+        raise ValueError("num_jumps must be given where the parameters of a prior are traced")
+    # The largest of `E φ⁴ / (E φ²)²` over variances; that of a piecewise linear φ is the same at all.
+    k = jnp.asarray(np.logspace(-4, 4, 17))
+    kurtosis = activation.square_kernel(k, k, k) / activation.second_moment(k) ** 2
+    return levy.num_jumps(
+        layer.levy,
+        tolerance,
+        location=float(layer.location),
+        kurtosis=float(jnp.max(kurtosis)),
+    )
+
+
+def draw_jumps(layer: Layer, num: int, key: Array, shape: tuple[int, ...]) -> LayerJumps:
+    """Draws of a layer's jumps, of the sample shape `shape`."""
+    if layer.is_gaussian:
+        zero = jnp.zeros(shape)
+        return LayerJumps(jnp.zeros((*shape, 0)), zero + layer.location, zero)
+    jumps = layer.levy.ranked_jumps(num, key=key, shape=shape)
+    return LayerJumps(
+        jumps.sizes, jumps.residual_mass + layer.location, jnp.sqrt(jumps.residual_variance)
+    )
+
+
+def at_precision(jumps: LayerJumps, dtype: jnp.dtype) -> LayerJumps:
+    """The same in the precision of the points."""
+    return jax.tree.map(lambda a: a.astype(dtype), jumps)
+
+
+def total_of(jumps: LayerJumps) -> Real:
+    """Sum of all node variances, the others at their expectation."""
+    return jnp.sum(jumps.sizes, -1) + jumps.diffuse

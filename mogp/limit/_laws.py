@@ -1,0 +1,191 @@
+"""The law of the outputs: tails, characteristic function, density."""
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from mogp._arrays import Real, safe_sqrt
+from mogp._checks import check_between, check_count, check_inputs, is_concrete
+from mogp._quadrature import half_line_rule
+from mogp.limit._dense import sample_kernel
+from mogp.limit._gaussian import gp_pair
+from mogp.limit._jumps import NumJumps
+from mogp.limit._linalg import cholesky
+from mogp.limit._recursion import gaussian_prefix, input_pair, layers_of
+
+if TYPE_CHECKING:
+    from mogp.architecture import MoGP
+
+_NODES = 200  # of the quadrature over a node's value
+
+
+def tail_index(model: "MoGP") -> Real:
+    """`τ` with `P(Σ(x, x) > s) ~ s^(-τ)` up to slow variation; an output has twice that index.
+
+    `E |Z|^r` is finite for `r < 2 τ`, and infinite for `r > 2 τ`; infinity without heavy tails. A
+    layer behind kernels of index `t`, with `φ(z)` growing like `|z|^g` and jumps of index `τ`, makes
+    it `min(τ, t/g)`: the smallest of all layers for ReLU, that of the last for bounded functions.
+
+    Example:
+        >>> from mogp import MoGP, priors
+        >>> MoGP([priors.GBFRY(alpha=0.5, tau=1.5), priors.Gamma(1.0)]).tail_index()
+        1.5
+    """
+    growth = model.activation.growth()
+    index: Real = math.inf
+    for layer in layers_of(model):
+        passed = index / growth if growth > 0 else math.inf
+        own = layer.levy.index_at_infinity
+        index = min(passed, float(own)) if is_concrete(own, passed) else jnp.minimum(passed, own)
+    return index
+
+
+def characteristic_function(
+    model: "MoGP",
+    x: Array,
+    t: ArrayLike,
+    *,
+    key: Array | None = None,
+    num_samples: int = 4096,
+) -> Array:
+    """`E exp(i Σ_j t_j Z(x_j))` of an output at one or several points, which is real.
+
+    With `Σ^L` the kernel before the last hidden layer, which has to be deterministic, and
+    `ζ ~ GP(0, Σ^L)`, it is `exp(-½ tᵀ(σ_b² + σ_v² a E φφᵀ) t - E ψ(½ σ_v² (tᵀφ(ζ))²))`. Exact at one
+    point, by quadrature; at several points the last expectation is a mean over draws of `ζ`.
+
+    Args:
+        model: whose layers have no jumps, but for the last.
+        x: points, of shape (n, d).
+        t: at one point, of any shape; at several, of shape (…, n). For several outputs at one
+            point, their `t` enter through `√Σ t²`.
+        key: random key of the draws, for several points.
+        num_samples: number of draws.
+
+    Returns:
+        Array of the shape of `t`, without the last axis for several points.
+
+    Raises:
+        ValueError: if a layer before the last has jumps, or arguments do not fit.
+    """
+    check_inputs("x", x)
+    layers = layers_of(model)
+    if gaussian_prefix(layers) < len(layers) - 1:
+        raise ValueError(
+            "characteristic_function is known for models whose layers before the last have no "
+            f"jumps, got {model.priors}"
+        )
+    t = jnp.asarray(t, x.dtype)
+    if len(x) == 1:
+        return _at_one(model, x, t[..., None])
+    if t.ndim == 0 or t.shape[-1] != len(x):
+        raise ValueError(f"t must have shape (…, {len(x)}), got {t.shape}")
+    if key is None:
+        raise ValueError("key must be given for more than one point")
+    return _at_many(model, x, t, key, check_count("num_samples", num_samples))
+
+
+@eqx.filter_jit
+def _at_one(model: "MoGP", x: Array, t: Array) -> Array:
+    kernel = gp_pair(model, input_pair(model, x, x), model.depth - 1).xy
+    nodes, weights = (jnp.asarray(part, x.dtype) for part in half_line_rule(_NODES))
+    z = safe_sqrt(kernel[0, 0]) * jnp.stack([nodes, -nodes]).reshape(-1, 1)
+    return _from_nodes(model, kernel, t, z, jnp.concatenate([weights, weights]))
+
+
+@eqx.filter_jit
+def _at_many(model: "MoGP", x: Array, t: Array, key: Array, num_samples: int) -> Array:
+    kernel = gp_pair(model, input_pair(model, x, x), model.depth - 1).xy
+    noise = jax.random.normal(key, (num_samples, len(x)), x.dtype)
+    weights = jnp.full((num_samples,), 1 / num_samples, x.dtype)
+    return _from_nodes(model, kernel, t, noise @ cholesky(kernel).T, weights)
+
+
+def _from_nodes(model: "MoGP", kernel: Array, t: Array, z: Array, weights: Array) -> Array:
+    layer, variance = layers_of(model)[-1], jnp.diagonal(kernel)
+    diffuse = model.activation.kernel(variance[:, None], kernel, variance[None, :])
+    gain = layer.weight_scale**2
+    fixed = layer.bias_scale**2 + gain * layer.location * diffuse
+    exponent = jnp.sum((t @ fixed) * t, -1) / 2
+    if not layer.is_gaussian:
+        along = t @ model.activation(z).T
+        psi = layer.levy.laplace_exponent(gain * along**2 / 2).astype(t.dtype)
+        exponent += psi @ weights
+    return jnp.exp(-exponent)
+
+
+class Estimate(NamedTuple):
+    """A Monte Carlo estimate.
+
+    Attributes:
+        value: the estimate.
+        error: its standard error.
+    """
+
+    value: Array
+    error: Array
+
+
+def log_marginal_density(
+    model: "MoGP",
+    x: Array,
+    y: Array,
+    *,
+    key: Array,
+    noise_scale: Real = 0.0,
+    num_samples: int = 1000,
+    num_jumps: NumJumps = None,
+    tolerance: float = 1e-2,
+) -> Estimate:
+    """`log p(y)` of outputs under the prior: the log of the mean Gaussian density over kernels.
+
+    The error is that of the log, to first order in the spread of the densities; it is too small
+    where few of the draws fit `y` at all.
+
+    Args:
+        model: of any depth.
+        x: points, of shape (n, d).
+        y: outputs at the points, of shape (n,), or (n, num_outputs) with a shared kernel.
+        key: random key.
+        noise_scale: standard deviation of Gaussian noise on the outputs, at least 0.
+        num_samples: kernels drawn, at least 2.
+        num_jumps: as in `sample_kernel`.
+        tolerance: as in `sample_kernel`.
+    """
+    check_inputs("x", x)
+    y = jnp.asarray(y, x.dtype)
+    y = y[:, None] if y.ndim == 1 else y
+    if y.ndim != 2 or len(y) != len(x):
+        raise ValueError(f"y must have shape ({len(x)},) or ({len(x)}, outputs), got {y.shape}")
+    if is_concrete(y) and not np.all(np.isfinite(y)):
+        raise ValueError("y must be finite")
+    if not is_concrete(noise_scale) or noise_scale != 0:
+        check_between("noise_scale", noise_scale, 0)
+    if check_count("num_samples", num_samples) < 2:
+        raise ValueError("num_samples must be at least 2")
+    kernels = sample_kernel(
+        model, x, key=key, num_samples=num_samples, num_jumps=num_jumps, tolerance=tolerance
+    ).kernels
+    return _estimate(kernels, y, jnp.asarray(noise_scale, x.dtype))
+
+
+@eqx.filter_jit
+def _estimate(kernels: Array, y: Array, noise_scale: Array) -> Estimate:
+    n, outputs = y.shape
+
+    def log_density(kernel: Array) -> Array:
+        factor = cholesky(kernel + noise_scale**2 * jnp.eye(n, dtype=y.dtype))
+        white = jax.scipy.linalg.solve_triangular(factor, y, lower=True)
+        log_det = 2 * outputs * jnp.sum(jnp.log(jnp.diagonal(factor)))
+        return -(jnp.sum(white**2) + log_det + y.size * math.log(2 * math.pi)) / 2
+
+    values = jax.lax.map(log_density, kernels, batch_size=64)
+    value = jax.nn.logsumexp(values) - math.log(len(values))
+    spread = jnp.std(jnp.exp(values - value), ddof=1)
+    return Estimate(value, spread / len(values) ** 0.5)

@@ -1,0 +1,200 @@
+"""Draws of functions from the limit, to be evaluated at any points later."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mogp._checks import check_count, check_inputs
+from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
+from mogp.limit._recursion import Pair, diffuse_step, input_pair, layers_of, precise_matmul
+
+if TYPE_CHECKING:
+    from mogp.architecture import MoGP
+
+_BLOCK = 512  # rows of a kernel matrix that are held at once
+
+
+class Path(eqx.Module):
+    """A function drawn from the limit, with its kernel.
+
+    The nodes of a hidden layer are the largest jumps, and `num_diffuse` nodes that share the
+    diffuse part and the other jumps between them: without these the limit cut at `N` jumps is
+    exactly a network of `N` nodes. The kernel takes the diffuse part of each layer in closed form,
+    so that for one hidden layer it is exact given the jumps; behind random layers, the nodes that
+    jumps belong to are functions of the extra nodes before them.
+
+    All methods are functions of their points: repeated calls agree. `O(n · width²)` time.
+
+    Attributes:
+        model: the architecture; its scales may be changed, for the same draw.
+        weights: standard normal, one (width, width before) array a layer, the last to the outputs.
+        biases: standard normal, one (width,) array a layer.
+        jumps: node variances and diffuse parts, one a hidden layer.
+        num_diffuse: extra nodes in each hidden layer that has a diffuse part.
+    """
+
+    model: "MoGP"
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+    jumps: tuple[LayerJumps, ...]
+    num_diffuse: int = eqx.field(static=True)
+
+    @property
+    def in_size(self) -> int:
+        """Size of a point."""
+        return self.weights[0].shape[-1]
+
+    def __call__(self, x: Array) -> Array:
+        """Values of the function, of shape (n, num_outputs), at points of shape (n, d)."""
+        check_inputs("x", x, self.in_size)
+        return _values(self, x)
+
+    def features(self, x: Array) -> Array:
+        """`√λ_j φ(ζ_j(x))` of the nodes of the last hidden layer, of shape (n, width)."""
+        check_inputs("x", x, self.in_size)
+        return _features(self, x)
+
+    def kernel(self, x: Array, y: Array | None = None) -> Array:
+        """The kernel of this draw, of shape (n, m); `y` is `x` without."""
+        check_inputs("x", x, self.in_size)
+        if y is not None:
+            check_inputs("y", y, self.in_size)
+        return pair_of(self, x, x if y is None else y).xy
+
+    def variance(self, x: Array) -> Array:
+        """The diagonal of the kernel, of shape (n,), without the matrix."""
+        check_inputs("x", x, self.in_size)
+        return pair_of(self, x, x[:1]).xx
+
+    def kernel_product(self, x: Array, vectors: Array) -> Array:
+        """The kernel matrix times vectors of shape (n, k), without the matrix: `O(n)` memory."""
+        check_inputs("x", x, self.in_size)
+        if vectors.ndim != 2 or len(vectors) != len(x):
+            raise ValueError(f"vectors must have shape ({len(x)}, k), got {vectors.shape}")
+        return _product(self, x, vectors)
+
+
+def sample_path(
+    model: "MoGP",
+    in_size: int,
+    *,
+    key: Array,
+    num_outputs: int = 1,
+    num_jumps: NumJumps = None,
+    num_diffuse: int = 256,
+    tolerance: float = 1e-2,
+) -> Path:
+    """A function drawn from the limit.
+
+    Args:
+        model: of any depth.
+        in_size: size of a point.
+        key: random key.
+        num_outputs: outputs of the function.
+        num_jumps: as in `sample_kernel`.
+        num_diffuse: nodes in each layer that carry the diffuse part together.
+        tolerance: as in `sample_kernel`.
+
+    Example:
+        >>> import jax
+        >>> from mogp import MoGP, priors
+        >>> model = MoGP([priors.Horseshoe()])
+        >>> path = model.sample_path(2, key=jax.random.key(0), num_jumps=50)
+        >>> path(jax.numpy.ones((5, 2))).shape
+        (5, 1)
+    """
+    sizes = check_count("in_size", in_size), check_count("num_outputs", num_outputs)
+    num = numbers_of_jumps(layers_of(model), model.activation, num_jumps, tolerance)
+    return _draw(model, sizes, num, check_count("num_diffuse", num_diffuse), key)
+
+
+@eqx.filter_jit
+def _draw(
+    model: "MoGP", sizes: tuple[int, int], num: Sequence[int], num_diffuse: int, key: Array
+) -> Path:
+    layers = layers_of(model)
+    widths = [sizes[0], *(n + num_diffuse for n in num), sizes[1]]
+    by_jump, by_weight, by_bias = (
+        jax.random.split(k, len(widths)) for k in jax.random.split(key, 3)
+    )
+    weights, biases = [], []
+    for before, width, one, other in zip(widths, widths[1:], by_weight, by_bias, strict=False):
+        weights.append(jax.random.normal(one, (width, before)))
+        biases.append(jax.random.normal(other, (width,)))
+    jumps = [draw_jumps(*each, ()) for each in zip(layers, num, by_jump, strict=False)]
+    return Path(model, tuple(weights), tuple(biases), tuple(jumps), num_diffuse)
+
+
+def _nodes(path: Path, x: Array) -> list[Array]:
+    """Values of the nodes of every layer, the outputs last."""
+    scales = path.model.scales
+    hidden = x / x.shape[-1] ** 0.5
+    values = []
+    for i, (weight, bias) in enumerate(zip(path.weights, path.biases, strict=True)):
+        if i > 0:
+            hidden = _scaled(path, i - 1, values[-1])
+        (weight_scale, bias_scale), n = scales[i], len(x)
+        values.append(
+            weight_scale * precise_matmul(hidden, weight.T)
+            + bias_scale * jnp.broadcast_to(bias, (n, len(bias)))
+        )
+    return values
+
+
+def _scaled(path: Path, i: int, nodes: Array) -> Array:
+    """`√λ φ(ζ)` of all nodes of a hidden layer."""
+    jumps = path.jumps[i]
+    share = jnp.broadcast_to(jumps.diffuse / path.num_diffuse, (path.num_diffuse,))
+    root = jnp.sqrt(jnp.concatenate([jumps.sizes, share]))
+    return path.model.activation(nodes) * jnp.broadcast_to(root, nodes.shape)
+
+
+@eqx.filter_jit
+def _values(path: Path, x: Array) -> Array:
+    return _nodes(path, x)[-1]
+
+
+@eqx.filter_jit
+def _features(path: Path, x: Array) -> Array:
+    return _scaled(path, len(path.jumps) - 1, _nodes(path, x)[-2])
+
+
+@eqx.filter_jit
+def pair_of(path: Path, x: Array, y: Array) -> Pair:
+    """The kernel of a draw on points x and y."""
+    return _kernel_of_nodes(path, x, y, _jump_features(path, x), _jump_features(path, y))
+
+
+def _jump_features(path: Path, x: Array) -> list[Array]:
+    """`√λ φ(ζ)` of the jumps of every hidden layer, of shape (n, num)."""
+    return [
+        _scaled(path, i, nodes)[:, : jumps.sizes.shape[-1]]
+        for i, (nodes, jumps) in enumerate(zip(_nodes(path, x), path.jumps, strict=False))
+    ]
+
+
+def _kernel_of_nodes(path: Path, x: Array, y: Array, at_x: list[Array], at_y: list[Array]) -> Pair:
+    pair = input_pair(path.model, x, y)
+    for layer, jumps, left, right in zip(
+        layers_of(path.model), path.jumps, at_x, at_y, strict=True
+    ):
+        inner = Pair(jnp.sum(left**2, 1), precise_matmul(left, right.T), jnp.sum(right**2, 1))
+        pair = diffuse_step(layer, jumps.diffuse, path.model.activation, pair)
+        pair = Pair(*(k + layer.weight_scale**2 * j for k, j in zip(pair, inner, strict=True)))
+    return pair
+
+
+@eqx.filter_jit
+def _product(path: Path, x: Array, vectors: Array) -> Array:
+    features = _jump_features(path, x)
+
+    def row(block: tuple[Array, list[Array]]) -> Array:
+        point, nodes = jax.tree.map(lambda a: a[None], block)
+        kernel = _kernel_of_nodes(path, point, x, nodes, features).xy
+        return precise_matmul(kernel, vectors)[0]
+
+    return jax.lax.map(row, (x, features), batch_size=min(_BLOCK, len(x)))

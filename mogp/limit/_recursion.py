@@ -1,0 +1,100 @@
+"""One step of the kernel recursion, on arrays: what a layer does to a kernel."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mogp._arrays import Real
+from mogp.activations import Activation
+from mogp.levy import LevyMeasure, NoJumps
+
+if TYPE_CHECKING:
+    from mogp.architecture import MoGP
+
+
+class Layer(NamedTuple):
+    """A hidden layer at infinite width, and the weights behind it.
+
+    Attributes:
+        location: `a`.
+        levy: `ρ`.
+        weight_scale: `σ_v` of the weights that leave the layer.
+        bias_scale: `σ_b` behind them.
+    """
+
+    location: Real
+    levy: LevyMeasure
+    weight_scale: Real
+    bias_scale: Real
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the layer has no jumps."""
+        return isinstance(self.levy, NoJumps)
+
+
+class Pair(NamedTuple):
+    """A kernel on points x and y.
+
+    Attributes:
+        xx: variances at x, of shape (n,).
+        xy: covariances, of shape (n, m).
+        yy: variances at y, of shape (m,).
+    """
+
+    xx: Array
+    xy: Array
+    yy: Array
+
+    def through(self, kernel: Callable[[Array, Array, Array], Array]) -> Array:
+        """An elementwise expectation over both points, of shape (n, m)."""
+        return kernel(self.xx[:, None], self.xy, self.yy[None, :])
+
+    def map(self, f: Callable[[Array], Array]) -> "Pair":
+        """A function of each of the three."""
+        return Pair(f(self.xx), f(self.xy), f(self.yy))
+
+
+def layers_of(model: "MoGP") -> list[Layer]:
+    """The hidden layers at infinite width.
+
+    Raises:
+        ValueError: if a prior has arrays of parameters.
+    """
+    layers = []
+    for prior, scales in zip(model.priors, model.scales[1:], strict=True):
+        limit = prior.limit
+        if limit.levy.batch_shape != () or jnp.ndim(limit.location):
+            raise ValueError(f"priors must have scalar parameters, got {prior}")
+        layers.append(Layer(*limit, *scales))
+    return layers
+
+
+def input_pair(model: "MoGP", x: Array, y: Array) -> Pair:
+    """`Σ¹ = σ_b² + σ_v² ⟨x, x'⟩ / d` of all pairs."""
+    weight_scale, bias_scale = model.scales[0]
+    inner = Pair(jnp.sum(x**2, -1), precise_matmul(x, y.T), jnp.sum(y**2, -1))
+    return inner.map(lambda k: bias_scale**2 + weight_scale**2 / x.shape[-1] * k)
+
+
+def precise_matmul(a: Array, b: Array) -> Array:
+    """A matrix product in full precision, on accelerators too: kernels are squares of small ones."""
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def diffuse_step(layer: Layer, mass: Real, activation: Activation, pair: Pair) -> Pair:
+    """`σ_b² + σ_v² m E φ φ'`: a layer whose node variances sum to `m`, none of which matters."""
+    after = Pair(
+        activation.second_moment(pair.xx),
+        pair.through(activation.kernel),
+        activation.second_moment(pair.yy),
+    )
+    return after.map(lambda k: layer.bias_scale**2 + layer.weight_scale**2 * mass * k)
+
+
+def gaussian_prefix(layers: Sequence[Layer]) -> int:
+    """How many layers come before the first with jumps."""
+    return next((i for i, layer in enumerate(layers) if not layer.is_gaussian), len(layers))
