@@ -169,8 +169,8 @@ class MoGP(eqx.Module):
             path: a draw of `sample_path`; unnecessary in the GP regime.
             active_dims: the inputs that the kernel sees, as GPJax has it.
             n_dims: their number.
-            key: draws a path of `n_dims` inputs where there is none, with the options of
-                `limit.sample_path`.
+            key: draws a path of `n_dims` inputs where there is none.
+            **options: of `limit.sample_path`.
 
         Raises:
             ValueError: if the model has jumps and neither `path` nor `key` with `n_dims` is given.

@@ -58,7 +58,7 @@ def numbers_of_jumps(
 def _number(layer: Layer, activation: Activation, tolerance: float) -> int:
     if not is_concrete(layer):
         raise ValueError("num_jumps must be given where the parameters of a prior are traced")
-    # The largest of `E φ⁴ / (E φ²)²` over variances; that of a piecewise linear φ is the same at all.
+    # The largest of `E φ⁴ / (E φ²)²` over variances; for ReLU it is the same at all.
     k = jnp.asarray(np.logspace(-4, 4, 17))
     kurtosis = activation.square_kernel(k, k, k) / activation.second_moment(k) ** 2
     return levy.num_jumps(

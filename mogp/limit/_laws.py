@@ -29,8 +29,9 @@ def tail_index(model: "MoGP") -> Real:
     """`τ` with `P(Σ(x, x) > s) ~ s^(-τ)` up to slow variation; an output has twice that index.
 
     `E |Z|^r` is finite for `r < 2 τ`, and infinite for `r > 2 τ`; infinity without heavy tails. A
-    layer behind kernels of index `t`, with `φ(z)` growing like `|z|^g` and jumps of index `τ`, makes
-    it `min(τ, t/g)`: the smallest of all layers for ReLU, that of the last for bounded functions.
+    layer behind kernels of index `t`, with `φ(z)` growing like `|z|^g` and jumps of index `τ`,
+    makes it `min(τ, t/g)`: the smallest of all layers for ReLU, that of the last for bounded
+    functions.
 
     Example:
         >>> from mogp import MoGP, priors
@@ -57,8 +58,8 @@ def characteristic_function(
     """`E exp(i Σ_j t_j Z(x_j))` of an output at one or several points, which is real.
 
     With `Σ^L` the kernel before the last hidden layer, which has to be deterministic, and
-    `ζ ~ GP(0, Σ^L)`, it is `exp(-½ tᵀ(σ_b² + σ_v² a E φφᵀ) t - E ψ(½ σ_v² (tᵀφ(ζ))²))`. Exact at one
-    point, by quadrature; at several points the last expectation is a mean over draws of `ζ`.
+    `ζ ~ GP(0, Σ^L)`, it is `exp(-½ tᵀ(σ_b² + σ_v² a E φφᵀ) t - E ψ(½ σ_v² (tᵀφ(ζ))²))`. Exact at
+    one point, by quadrature; at several, the last expectation is a mean over draws of `ζ`.
 
     Args:
         model: whose layers have no jumps, but for the last.

@@ -125,7 +125,8 @@ def _moments(
         for name in estimates:
             value = _infinite_with(estimates[name], exact_variance)
             estimates[name] = jnp.where(on, jnp.diag(exact_variance), value)
-    return _summary(mean, *estimates.values(), mean_error, error)
+    variance, square_covariance = estimates.values()
+    return _summary(mean, variance, square_covariance, mean_error, error)
 
 
 def _behind(model: "MoGP", layer: Layer, pair: Pair) -> tuple[Array, Array]:

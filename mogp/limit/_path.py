@@ -133,7 +133,7 @@ def _nodes(path: Path, x: Array) -> list[Array]:
     """Values of the nodes of every layer, the outputs last."""
     scales = path.model.scales
     hidden = x / x.shape[-1] ** 0.5
-    values = []
+    values: list[Array] = []
     for i, (weight, bias) in enumerate(zip(path.weights, path.biases, strict=True)):
         if i > 0:
             hidden = _scaled(path, i - 1, values[-1])

@@ -81,7 +81,7 @@ def input_pair(model: "MoGP", x: Array, y: Array) -> Pair:
 
 
 def precise_matmul(a: Array, b: Array) -> Array:
-    """A matrix product in full precision, on accelerators too: kernels are squares of small ones."""
+    """A matrix product in full precision, on accelerators too."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
