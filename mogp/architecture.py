@@ -177,7 +177,11 @@ class MoGP(eqx.Module):
             ImportError: without GPJax, which `pip install 'bayesian-mogp[gpjax]'` brings.
         """
         from mogp.limit._gaussian import check_regime
-        from mogp.limit._gpjax import MoGPKernel
+
+        try:
+            from mogp.limit._gpjax import MoGPKernel
+        except ModuleNotFoundError as error:
+            raise ImportError("GPJax is missing: pip install 'bayesian-mogp[gpjax]'") from error
 
         if path is None and key is not None:
             if n_dims is None:

@@ -41,13 +41,16 @@ class MoGPKernel(AbstractKernel):
 
     Attributes:
         weight_scales: `σ_v` of every layer of weights, positive.
-        bias_scales: `σ_b` likewise; those that are 0 stay 0.
-        source: the model, or the drawn `Path`.
+        bias_scales: `σ_b` likewise; None stands for one that is 0, and stays so.
+        arrays: those of the model, or of the drawn `Path`, which are not learnt.
+        rest: what else makes it; numbers among the leaves of a kernel would not survive GPJax's
+            loops, which make arrays of them.
     """
 
     weight_scales: tuple[Any, ...]
     bias_scales: tuple[Any, ...]
-    source: Any
+    arrays: Any
+    rest: Any = eqx.field(static=True)
     name = "MoGP"
 
     def __init__(
@@ -62,10 +65,11 @@ class MoGPKernel(AbstractKernel):
         model = source.model if isinstance(source, Path) else source
         self.weight_scales = tuple(PositiveReal(jnp.asarray(v, float)) for v, _ in model.scales)
         self.bias_scales = tuple(
-            0.0 if isinstance(b, int | float) and b == 0 else PositiveReal(jnp.asarray(b, float))
+            None if isinstance(b, int | float) and b == 0 else PositiveReal(jnp.asarray(b, float))
             for _, b in model.scales
         )
-        self.source = paramax.non_trainable(source)
+        arrays, self.rest = eqx.partition(source, eqx.is_array)
+        self.arrays = paramax.non_trainable(arrays)
         if isinstance(source, Path):
             chosen = source.in_size if n_dims is None else n_dims
             if chosen != source.in_size:
@@ -76,14 +80,14 @@ class MoGPKernel(AbstractKernel):
     def pair(self, x: Array, y: Array) -> Pair:
         """The kernel on points of shape (n, d) and (m, d)."""
         x, y = self._chosen("x", x), self._chosen("y", y)
-        source = paramax.unwrap(self.source)
-        scales = tuple(map(val, self.weight_scales)), tuple(map(val, self.bias_scales))
+        source = eqx.combine(paramax.unwrap(self.arrays), self.rest)
+        biases = (0.0 if scale is None else val(scale) for scale in self.bias_scales)
+        scales = tuple(map(val, self.weight_scales)), tuple(biases)
         if isinstance(source, Path):
             return pair_of(
                 eqx.tree_at(lambda p: p.model, source, _with(source.model, *scales)), x, y
             )
-        model = _with(source, *scales)
-        return gp_pair(model, input_pair(model, x, y))
+        return _gp_pair(_with(source, *scales), x, y)
 
     def _chosen(self, name: str, x: Array) -> Array:
         chosen = self.slice_input(x)
@@ -98,3 +102,8 @@ class MoGPKernel(AbstractKernel):
 
 def _with(model: MoGP, weights: tuple[Any, ...], biases: tuple[Any, ...]) -> MoGP:
     return type(model)(model.priors, model.activation, weights, biases)
+
+
+@eqx.filter_jit
+def _gp_pair(model: MoGP, x: Array, y: Array) -> Pair:
+    return gp_pair(model, input_pair(model, x, y))
