@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_enable_x64", True)
     key = jax.random.key(options.seed)
 
     figure = Figure(figsize=(7, 4.4), layout="constrained")

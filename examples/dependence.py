@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_enable_x64", True)
     key = jax.random.key(options.seed)
     pairs = {name: draw(prior, key, options.num) for name, prior in PRIORS.items()}
 

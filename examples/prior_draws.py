@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_enable_x64", True)
     key = jax.random.key(options.seed)
     one_input(key).savefig(options.out / "prior-draws-1d.png", dpi=150)
     two_inputs(key).savefig(options.out / "prior-draws-2d.png", dpi=150)

@@ -136,11 +136,11 @@ def _draw(
     def one(draw: tuple[list[LayerJumps], Array]) -> tuple[Array, Array, Array]:
         drawn, key = draw
         by_node, by_output = jax.random.split(key)
-        kernel, error = propagate(model, first, factor, drawn, by_node)
+        behind = propagate(model, first, factor, drawn, by_node)
         if num_outputs is None:
-            return kernel, error, jnp.zeros(())
-        noise = jax.random.normal(by_output, (num_outputs, len(x)), x.dtype)
-        return jnp.zeros(()), error, cholesky(kernel) @ noise.T
+            return behind.kernel, behind.error, jnp.zeros(())
+        outputs = gaussian_draws(behind.factor(), by_output, num_outputs)
+        return jnp.zeros(()), behind.error, outputs.T
 
     n = len(x)
     size = n * (3 * n + 2 * max(num_jumps, default=0) + factor.shape[1])
@@ -159,47 +159,76 @@ def input_factor(model: "MoGP", x: Array, first: Pair) -> Array:
     )
 
 
+class Behind(NamedTuple):
+    """One draw of the kernel behind a layer.
+
+    Attributes:
+        kernel: of shape (n, n).
+        error: root mean square error of its diagonal, of shape (n,).
+        smooth: the part of the kernel that no jump carries, of shape (n, n).
+        features: the other part's factor: `σ_v √λ_j φ(ζ_j)`, of shape (num, n).
+    """
+
+    kernel: Array
+    error: Array
+    smooth: Array
+    features: Array
+
+    def factor(self) -> Array:
+        """`F` with `F Fᵀ` the kernel: no jitter but in the smooth part, which jumps may dwarf.
+
+        With few points the kernel itself is factored, which takes less and loses little.
+        """
+        if len(self.features) > 8 * len(self.kernel):
+            return cholesky(self.kernel)
+        return jnp.concatenate([cholesky(self.smooth), self.features.T], 1)
+
+
+def gaussian_draws(factor: Array, key: Array, num: int) -> Array:
+    """Draws of `N(0, F Fᵀ)`, of shape (num, n)."""
+    return jax.random.normal(key, (num, factor.shape[1]), factor.dtype) @ factor.T
+
+
 def propagate(
     model: "MoGP", first: Pair, factor: Array, jumps: list[LayerJumps], key: Array
-) -> tuple[Array, Array]:
-    """One draw of the kernel behind the last of the given layers, and the error of its diagonal."""
-    pair, error = first, jnp.zeros_like(first.xx)
+) -> Behind:
+    """One draw of the kernel behind the last of the given layers; `factor` is that of `first`."""
+    pair, nothing = first, jnp.zeros((0, len(first.xx)), first.xx.dtype)
+    behind = Behind(first.xy, jnp.zeros_like(first.xx), first.xy, nothing)
     for i, (layer, drawn) in enumerate(zip(layers_of(model), jumps, strict=False)):
         after = diffuse_step(layer, drawn.diffuse, model.activation, pair)
-        num = drawn.sizes.shape[-1]
-        nodes = jnp.zeros((0, len(error)), error.dtype)
+        num, nodes, features = drawn.sizes.shape[-1], nothing, nothing
+        kernel = after.xy
         if num > 0:
-            if i > 0:
-                factor = cholesky(pair.xy)
-            shape = (num, factor.shape[1])
-            nodes = jax.random.normal(jax.random.fold_in(key, i), shape, error.dtype) @ factor.T
+            nodes = gaussian_draws(
+                behind.factor() if i > 0 else factor, jax.random.fold_in(key, i), num
+            )
             scale = layer.weight_scale * jnp.sqrt(drawn.sizes)
             features = scale[:, None] * model.activation(nodes)
-            square = jnp.sum(features**2, 0)
-            after = Pair(
-                after.xx + square,
-                after.xy + precise_matmul(features.T, features),
-                after.yy + square,
-            )
-        error = _error_behind(layer, drawn, model.activation, pair, nodes, error)
-        pair = after
-    return pair.xy, error
+            kernel = kernel + precise_matmul(features.T, features)
+        error = error_behind(layer, drawn, model.activation, pair.xx, nodes, behind.error)
+        behind = Behind(kernel, error, after.xy, features)
+        square = jnp.sum(features**2, 0)
+        pair = Pair(after.xx + square, kernel, after.yy + square)
+    return behind
 
 
-def _error_behind(
-    layer: Layer,
-    jumps: LayerJumps,
-    activation: Activation,
-    pair: Pair,
-    nodes: Array,
-    error: Array,
+def error_behind(
+    layer: Layer, jumps: LayerJumps, activation: Activation, k: Array, nodes: Array, error: Array
 ) -> Array:
     """Root mean square error of the variances behind a layer, given that before it.
 
     The sum of the jumps that are not kept adds its standard deviation times `√E φ⁴`. What was wrong
     before the layer is multiplied by the layer, whose own error is independent of it.
+
+    Args:
+        layer: the layer.
+        jumps: the jumps kept, (num,) of them.
+        activation: of the layer.
+        k: variances before the layer, of shape (n,).
+        nodes: `ζ_j` of the jumps, of shape (num, n).
+        error: of `k`, of shape (n,).
     """
-    k = pair.xx
     gain = layer.weight_scale**2
     own = gain * jumps.spread * jnp.sqrt(activation.square_kernel(k, k, k))
     divisor = jnp.where(k > 0, k, 1)

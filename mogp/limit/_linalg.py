@@ -6,15 +6,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mogp._arrays import safe_sqrt
+
 
 def cholesky(kernel: Array) -> Array:
     """Lower factor of kernel matrices of shape (…, n, n), singular ones included.
 
-    `8 √n` units of rounding of the mean diagonal are added to the diagonal: about the error that a
-    kernel matrix has from rounding, and the only jitter there is.
+    Every entry of the diagonal grows by `8 √n` units of rounding: about the error that a kernel
+    matrix has from rounding, and the only jitter there is.
     """
     n = kernel.shape[-1]
-    info = np.finfo(kernel.dtype)
-    mean = jnp.trace(kernel, axis1=-2, axis2=-1) / n
-    jitter = 8 * math.sqrt(n) * float(info.eps) * mean + float(info.tiny)
-    return jnp.linalg.cholesky(kernel + jitter[..., None, None] * jnp.eye(n, dtype=kernel.dtype))
+    root = safe_sqrt(jnp.diagonal(kernel, axis1=-2, axis2=-1))
+    scale = jnp.where(root > 0, root, 1)
+    jitter = 8 * math.sqrt(n) * float(np.finfo(kernel.dtype).eps) * jnp.eye(n, dtype=kernel.dtype)
+    correlation = kernel / (scale[..., :, None] * scale[..., None, :])
+    factor = jnp.linalg.cholesky(correlation + jnp.broadcast_to(jitter, kernel.shape))
+    return root[..., :, None] * factor

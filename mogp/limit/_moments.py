@@ -101,7 +101,7 @@ def _moments(
             at_precision(draw_jumps(layer, n, jax.random.fold_in(by_jump, i), ()), x.dtype)
             for i, (layer, n) in enumerate(zip(layers[:-1], num, strict=False))
         ]
-        kernel = propagate(model, first, factor, jumps, by_node)[0]
+        kernel = propagate(model, first, factor, jumps, by_node).kernel
         diagonal = jnp.diagonal(kernel)
         return _behind(model, layers[-1], Pair(diagonal, kernel, diagonal))
 
