@@ -165,7 +165,7 @@ def recursion(a, first, second, depth, weight, bias):
     return q, s
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [1, 2, 4])
 @pytest.mark.parametrize("name", MOMENT_PRIORS)
 def test_moments_of_the_kernel(name, depth, key):
     """The exact moments, 10⁵ draws, and the reported error, which explains what draws lack.
@@ -188,7 +188,7 @@ def test_moments_of_the_kernel(name, depth, key):
     assert_close(exact.variance.item(), s - q**2, 1e-11)
     assert_close(exact.kurtosis.item(), 3 * s / q**2, 1e-11)
 
-    draws = limit.sample_kernel(model, ONE, key=key, num_samples=100_000, num_jumps=10)
+    draws = limit.sample_kernel(model, ONE, key=key, num_samples=100_000, num_jumps=8)
     kernels, error = np.ravel(draws.kernels), np.ravel(draws.error)
     assert abs(kernels.mean() - q) < 4 * standard_error(kernels)
     squares = kernels**2 + error**2  # what is left out is orthogonal to what is kept
@@ -200,8 +200,8 @@ def test_moments_of_off_diagonal_entries_and_outputs(key):
     jumpy = priors.GeneralizedGamma(0.4, 1.0, 2.0)
     model = MoGP([priors.Gamma(2.0), GP, jumpy], "erf", bias_scale=0.5)
     x = jnp.asarray(X)
-    given = model.moments(x, num_jumps=20, num_samples=2000)
-    kernels = model.sample_kernel(x, key=key, num_samples=4000, num_jumps=20)
+    given = model.moments(x, num_jumps=20, num_samples=1000)
+    kernels = model.sample_kernel(x, key=key, num_samples=2000, num_jumps=20)
     off = kernels - given.mean[None]
     error = np.hypot(given.mean_error, standard_error(kernels))
     assert np.all(np.abs(kernels.mean(0) - given.mean) < 4 * error)
@@ -290,8 +290,8 @@ def test_error_of_truncation_is_honest(activation, depth, key):
 
 def test_number_of_jumps_meets_the_tolerance(key):
     model = MoGP([priors.GeneralizedGamma(0.5, 1.0, 1.0)])
-    for tolerance in (0.3, 0.03):
-        draws = limit.sample_kernel(model, ONE, key=key, num_samples=500, tolerance=tolerance)
+    for tolerance in (0.3, 0.05):
+        draws = limit.sample_kernel(model, ONE, key=key, num_samples=100, tolerance=tolerance)
         relative = np.ravel(draws.error) / np.maximum(np.ravel(draws.kernels), 0.1)
         assert 0 < np.mean(relative) < tolerance
 
@@ -315,7 +315,7 @@ def test_tail_index(models, index):
 def test_tail_index_of_draws(key):
     """Hill's estimator on the largest 1000 of 10⁵ kernels, with its standard error τ/√k."""
     model = MoGP([priors.GBFRY(alpha=0.5, tau=1.5)])
-    kernels = model.sample_kernel(ONE, key=key, num_samples=100_000, num_jumps=20)
+    kernels = model.sample_kernel(ONE, key=key, num_samples=100_000, num_jumps=5)
     largest = np.sort(np.log(np.ravel(kernels)))[::-1]
     num = 1000
     hill = 1 / np.mean(largest[:num] - largest[num])
@@ -349,7 +349,7 @@ def test_finite_networks_approach_the_limit(name, key):
     size = jnp.sqrt(jnp.sum(t**2, 1))
     exact = MoGP([prior], bias_scale=0.2).characteristic_function(ONE, size)
     off = []
-    for width, draws in ((100, 2000), (1000, 1000), (10_000, 200)):
+    for width, draws in ((100, 1000), (1000, 400), (10_000, 80)):
         by_law, by_node = jax.random.split(jax.random.fold_in(key, width))
         variances = prior.at_width(width).sample(by_law, (draws, width))
         nodes = jnp.maximum(jax.random.normal(by_node, (draws, width)), 0) * math.sqrt(1.04)
@@ -364,10 +364,10 @@ def test_characteristic_function_of_several_points_and_outputs(key):
     """Against the mean of `exp(-½ tᵀ Σ t)` over drawn kernels."""
     model = MoGP([GP, priors.GBFRY(0.5, 2.0)], "erf", bias_scale=0.4)
     x, t = jnp.asarray(X), jnp.asarray([[1.0, -0.5, 0.3], [0.0, 2.0, 0.0]])
-    kernels = model.sample_kernel(x, key=key, num_samples=4000, num_jumps=100)
+    kernels = model.sample_kernel(x, key=key, num_samples=2000, num_jumps=30)
     values = np.exp(-np.einsum("ti,sij,tj->st", t, kernels, t) / 2)
-    given = model.characteristic_function(x, t, key=key, num_samples=5000)
-    error = standard_error(values) + 0.3 / math.sqrt(5000)
+    given = model.characteristic_function(x, t, key=key, num_samples=1000)
+    error = standard_error(values) + 0.3 / math.sqrt(1000)
     assert np.all(np.abs(values.mean(0) - given) < 4 * error)
 
 
@@ -398,7 +398,7 @@ def test_log_marginal_density_in_the_gp_regime(key):
 
 @pytest.fixture(scope="module")
 def path():
-    model = MoGP([priors.Gamma(2.0), priors.GBFRY(0.5, 5.0)], bias_scale=0.5)
+    model = MoGP([priors.Gamma(2.0), priors.Gamma(1.0)], bias_scale=0.5)
     return model.sample_path(2, key=jax.random.key(5), num_jumps=20, num_outputs=2, num_diffuse=64)
 
 
@@ -428,11 +428,11 @@ def test_kernels_of_paths_have_the_law_of_dense_draws(key):
     model = MoGP([priors.Gamma(2.0), priors.Gamma(2.0)], bias_scale=0.5)
     x = jnp.asarray(X)
     draw = jax.jit(jax.vmap(lambda k: model.sample_path(2, key=k, num_jumps=20).kernel(x)))
-    kernels = draw(jax.random.split(key, 2000))
+    kernels = draw(jax.random.split(key, 500))
     exact = model.moments(x, num_jumps=20)
     error = np.hypot(standard_error(kernels), exact.mean_error)
     assert np.all(np.abs(kernels.mean(0) - exact.mean) < 4 * error)
-    dense = model.sample_kernel(x, key=key, num_samples=2000, num_jumps=20)
+    dense = model.sample_kernel(x, key=key, num_samples=1000, num_jumps=20)
     for i, j in ((0, 0), (0, 1), (1, 2)):
         assert stats.ks_2samp(kernels[:, i, j], dense[:, i, j]).pvalue > 1e-3
 
@@ -457,7 +457,7 @@ def test_without_diffuse_part_a_path_is_a_network():
 
 
 def test_precision_is_that_of_the_points(key):
-    model = MoGP([priors.GBFRY(0.5, 5.0)] * 2, bias_scale=0.5)
+    model = MoGP([priors.Gamma(2.0)] * 2, bias_scale=0.5)
     single, double = (
         model.sample_kernel(jnp.asarray(X, dtype), key=key, num_samples=3, num_jumps=20)
         for dtype in (jnp.float32, float)
@@ -468,12 +468,12 @@ def test_precision_is_that_of_the_points(key):
 
 
 def test_kernels_can_be_differentiated_in_hyper_parameters(key):
-    """The tail index of GBFRY through jumps and kernel, against a central difference."""
+    """The index of generalised gamma jumps and `σ_v`, against central differences."""
     x = jnp.asarray(X)
 
     @jax.jit
     def kernel(alpha, scale):
-        model = MoGP([priors.GBFRY(alpha, 3.0), GP], "erf", weight_scale=scale)
+        model = MoGP([priors.GeneralizedGamma(alpha), GP], "erf", weight_scale=scale)
         return jnp.sum(model.sample_kernel(x, key=key, num_jumps=20))
 
     gradient = jax.grad(kernel, (0, 1))(0.4, 1.2)

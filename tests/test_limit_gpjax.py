@@ -16,7 +16,7 @@ from mogp import MoGP, limit, priors
 
 X = jnp.asarray([[1.0, 2.0], [0.5, -1.0], [-3.0, 0.2]])
 GP = MoGP([priors.Deterministic()] * 2, weight_scale=1.3, bias_scale=(0.1, 0.2, 0.0))
-MIXED = MoGP([priors.Gamma(2.0), priors.GBFRY(0.5, 3.0)], bias_scale=0.5)
+MIXED = MoGP([priors.Gamma(2.0), priors.Gamma(1.0)], bias_scale=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Random kernels on a set of points: exact given the jumps, of the order of n³ a layer."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
@@ -12,7 +13,6 @@ from mogp.activations import Activation, positively_homogeneous
 from mogp.limit._jumps import (
     LayerJumps,
     NumJumps,
-    at_precision,
     draw_jumps,
     numbers_of_jumps,
 )
@@ -24,6 +24,7 @@ from mogp.limit._recursion import (
     input_pair,
     layers_of,
     precise_matmul,
+    skeleton,
 )
 
 if TYPE_CHECKING:
@@ -76,11 +77,7 @@ def sample_kernel(
     Raises:
         ValueError: if an argument is out of range, or the points are not a finite (n, d) array.
     """
-    check_inputs("x", x)
-    num = numbers_of_jumps(layers_of(model), model.activation, num_jumps, tolerance)
-    return KernelDraws(
-        *_draw(model, x, key, check_count("num_samples", num_samples), num, None)[:2]
-    )
+    return KernelDraws(*_draws(model, x, key, num_samples, None, num_jumps, tolerance)[:2])
 
 
 def sample_prior(
@@ -107,33 +104,39 @@ def sample_prior(
     Returns:
         Array of shape (num_samples, n, num_outputs).
     """
-    check_inputs("x", x)
-    num = numbers_of_jumps(layers_of(model), model.activation, num_jumps, tolerance)
     outputs = check_count("num_outputs", num_outputs)
-    return _draw(model, x, key, check_count("num_samples", num_samples), num, outputs)[2]
+    return _draws(model, x, key, num_samples, outputs, num_jumps, tolerance)[2]
 
 
-@eqx.filter_jit
-def _draw(
+def _draws(
     model: "MoGP",
     x: Array,
     key: Array,
     num_samples: int,
-    num_jumps: tuple[int, ...],
+    num_outputs: int | None,
+    num_jumps: NumJumps,
+    tolerance: float,
+) -> tuple[Array, Array, Array]:
+    check_inputs("x", x)
+    layers = layers_of(model)
+    num = numbers_of_jumps(layers, model.activation, num_jumps, tolerance)
+    by_jump, by_draw = jax.random.split(key)
+    jumps = draw_jumps(layers, num, by_jump, (check_count("num_samples", num_samples),), x.dtype)
+    return _compiled(skeleton(model), x, jumps, by_draw, num_outputs)
+
+
+@eqx.filter_jit
+def _compiled(
+    model: "MoGP",
+    x: Array,
+    jumps: tuple[LayerJumps, ...],
+    key: Array,
     num_outputs: int | None,
 ) -> tuple[Array, Array, Array]:
-    by_jump, by_draw = jax.random.split(key)
-    layers = layers_of(model)
-    jumps = [
-        at_precision(draw_jumps(layer, num, k, (num_samples,)), x.dtype)
-        for layer, num, k in zip(
-            layers, num_jumps, jax.random.split(by_jump, len(layers)), strict=True
-        )
-    ]
     first = input_pair(model, x, x)
     factor = input_factor(model, x, first)
 
-    def one(draw: tuple[list[LayerJumps], Array]) -> tuple[Array, Array, Array]:
+    def one(draw: tuple[tuple[LayerJumps, ...], Array]) -> tuple[Array, Array, Array]:
         drawn, key = draw
         by_node, by_output = jax.random.split(key)
         behind = propagate(model, first, factor, drawn, by_node)
@@ -142,11 +145,11 @@ def _draw(
         outputs = gaussian_draws(behind.factor(), by_output, num_outputs)
         return jnp.zeros(()), behind.error, outputs.T
 
-    n = len(x)
-    size = n * (3 * n + 2 * max(num_jumps, default=0) + factor.shape[1])
+    n, num_samples = len(x), len(jumps[0].diffuse)
+    widest = max(each.sizes.shape[-1] for each in jumps)
+    size = n * (3 * n + 2 * widest + factor.shape[1])
     batch = max(1, min(num_samples, _ENTRIES // size))
-    keys = jax.random.split(by_draw, num_samples)
-    return jax.lax.map(one, (jumps, keys), batch_size=batch)
+    return jax.lax.map(one, (jumps, jax.random.split(key, num_samples)), batch_size=batch)
 
 
 def input_factor(model: "MoGP", x: Array, first: Pair) -> Array:
@@ -190,7 +193,7 @@ def gaussian_draws(factor: Array, key: Array, num: int) -> Array:
 
 
 def propagate(
-    model: "MoGP", first: Pair, factor: Array, jumps: list[LayerJumps], key: Array
+    model: "MoGP", first: Pair, factor: Array, jumps: Sequence[LayerJumps], key: Array
 ) -> Behind:
     """One draw of the kernel behind the last of the given layers; `factor` is that of `first`."""
     pair, nothing = first, jnp.zeros((0, len(first.xx)), first.xx.dtype)

@@ -9,7 +9,6 @@ import numpy as np
 from jax import Array
 
 from mogp import levy
-from mogp._arrays import Real
 from mogp._checks import check_count, is_concrete
 from mogp.activations import Activation
 from mogp.limit._recursion import Layer
@@ -44,7 +43,7 @@ def numbers_of_jumps(
         return tuple(
             0 if layer.is_gaussian else _number(layer, activation, tolerance) for layer in layers
         )
-    given = [num_jumps] * len(layers) if isinstance(num_jumps, int) else list(num_jumps)
+    given = list(num_jumps) if isinstance(num_jumps, Sequence) else [num_jumps] * len(layers)
     if len(given) != len(layers):
         raise ValueError(
             f"num_jumps must be one number, or one a hidden layer ({len(layers)}), got {num_jumps}"
@@ -69,8 +68,26 @@ def _number(layer: Layer, activation: Activation, tolerance: float) -> int:
     )
 
 
-def draw_jumps(layer: Layer, num: int, key: Array, shape: tuple[int, ...]) -> LayerJumps:
-    """Draws of a layer's jumps, of the sample shape `shape`."""
+def draw_jumps(
+    layers: Sequence[Layer],
+    nums: Sequence[int],
+    key: Array,
+    shape: tuple[int, ...],
+    dtype: jnp.dtype | None = None,
+) -> tuple[LayerJumps, ...]:
+    """Draws of the jumps of layers, of the sample shape `shape`.
+
+    Not to be compiled as a part of something larger: what `levy` compiles serves every layer and
+    every prior of the same family.
+    """
+    drawn = (
+        _draw(layer, num, k, shape)
+        for layer, num, k in zip(layers, nums, jax.random.split(key, len(layers)), strict=True)
+    )
+    return tuple(jax.tree.map(lambda a: a.astype(dtype or a.dtype), jumps) for jumps in drawn)
+
+
+def _draw(layer: Layer, num: int, key: Array, shape: tuple[int, ...]) -> LayerJumps:
     if layer.is_gaussian:
         zero = jnp.zeros(shape)
         return LayerJumps(jnp.zeros((*shape, 0)), zero + layer.location, zero)
@@ -78,13 +95,3 @@ def draw_jumps(layer: Layer, num: int, key: Array, shape: tuple[int, ...]) -> La
     return LayerJumps(
         jumps.sizes, jumps.residual_mass + layer.location, jnp.sqrt(jumps.residual_variance)
     )
-
-
-def at_precision(jumps: LayerJumps, dtype: jnp.dtype) -> LayerJumps:
-    """The same in the precision of the points."""
-    return jax.tree.map(lambda a: a.astype(dtype), jumps)
-
-
-def total_of(jumps: LayerJumps) -> Real:
-    """Sum of all node variances, the others at their expectation."""
-    return jnp.sum(jumps.sizes, -1) + jumps.diffuse

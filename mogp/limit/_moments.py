@@ -12,7 +12,7 @@ from mogp._checks import check_count, check_inputs
 from mogp.activations import positively_homogeneous
 from mogp.limit._dense import input_factor, propagate
 from mogp.limit._gaussian import gp_pair
-from mogp.limit._jumps import NumJumps, at_precision, draw_jumps, numbers_of_jumps
+from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
 from mogp.limit._recursion import Layer, Pair, diffuse_step, gaussian_prefix, input_pair, layers_of
 
 if TYPE_CHECKING:
@@ -75,37 +75,33 @@ def moments(
     """
     check_inputs("x", x)
     layers = layers_of(model)
-    single = gaussian_prefix(layers) >= len(layers) - 1
-    num = (0,) * len(layers)
-    if not single:
-        num = numbers_of_jumps(layers, model.activation, num_jumps, tolerance)
+    jumps: tuple[LayerJumps, ...] | None = None
     key = jax.random.key(0) if key is None else key
-    return _moments(model, x, key, check_count("num_samples", num_samples), num, single)
+    if gaussian_prefix(layers) < len(layers) - 1:
+        by_jump, key = jax.random.split(key)
+        num = numbers_of_jumps(layers, model.activation, num_jumps, tolerance)
+        shape = (check_count("num_samples", num_samples),)
+        jumps = draw_jumps(layers[:-1], num[:-1], by_jump, shape, x.dtype)
+    return _moments(model, x, key, jumps)
 
 
 @eqx.filter_jit
-def _moments(
-    model: "MoGP", x: Array, key: Array, num_samples: int, num: tuple[int, ...], single: bool
-) -> Moments:
+def _moments(model: "MoGP", x: Array, key: Array, jumps: tuple[LayerJumps, ...] | None) -> Moments:
     layers = layers_of(model)
     first = input_pair(model, x, x)
-    if single:
+    if jumps is None:
         mean, variance = _behind(model, layers[-1], gp_pair(model, first, len(layers) - 1))
         return _summary(mean, variance, variance, jnp.zeros_like(mean), jnp.zeros_like(mean))
 
-    factor = input_factor(model, x, first)
+    factor, num_samples = input_factor(model, x, first), len(jumps[0].diffuse)
 
-    def one(key: Array) -> tuple[Array, Array]:
-        by_jump, by_node = jax.random.split(key)
-        jumps = [
-            at_precision(draw_jumps(layer, n, jax.random.fold_in(by_jump, i), ()), x.dtype)
-            for i, (layer, n) in enumerate(zip(layers[:-1], num, strict=False))
-        ]
-        kernel = propagate(model, first, factor, jumps, by_node).kernel
+    def one(draw: tuple[tuple[LayerJumps, ...], Array]) -> tuple[Array, Array]:
+        kernel = propagate(model, first, factor, *draw).kernel
         diagonal = jnp.diagonal(kernel)
         return _behind(model, layers[-1], Pair(diagonal, kernel, diagonal))
 
-    means, variances = jax.lax.map(one, jax.random.split(key, num_samples), batch_size=32)
+    draws = (jumps, jax.random.split(key, num_samples))
+    means, variances = jax.lax.map(one, draws, batch_size=32)
     mean = jnp.mean(means, 0)
     off = means - mean[None]
     diagonal = jnp.diagonal(off, axis1=1, axis2=2)

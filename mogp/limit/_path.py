@@ -1,6 +1,5 @@
 """Draws of functions from the limit, to be evaluated at any points later."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import equinox as eqx
@@ -108,25 +107,25 @@ def sample_path(
         (5, 1)
     """
     sizes = check_count("in_size", in_size), check_count("num_outputs", num_outputs)
-    num = numbers_of_jumps(layers_of(model), model.activation, num_jumps, tolerance)
-    return _draw(model, sizes, num, check_count("num_diffuse", num_diffuse), key)
+    diffuse = check_count("num_diffuse", num_diffuse)
+    layers = layers_of(model)
+    num = numbers_of_jumps(layers, model.activation, num_jumps, tolerance)
+    by_jump, by_weight, by_bias = jax.random.split(key, 3)
+    widths = (sizes[0], *(n + diffuse for n in num), sizes[1])
+    weights, biases = _weights(widths, by_weight, by_bias)
+    return Path(model, weights, biases, draw_jumps(layers, num, by_jump, ()), diffuse)
 
 
 @eqx.filter_jit
-def _draw(
-    model: "MoGP", sizes: tuple[int, int], num: Sequence[int], num_diffuse: int, key: Array
-) -> Path:
-    layers = layers_of(model)
-    widths = [sizes[0], *(n + num_diffuse for n in num), sizes[1]]
-    by_jump, by_weight, by_bias = (
-        jax.random.split(k, len(widths)) for k in jax.random.split(key, 3)
-    )
-    weights, biases = [], []
-    for before, width, one, other in zip(widths, widths[1:], by_weight, by_bias, strict=False):
-        weights.append(jax.random.normal(one, (width, before)))
-        biases.append(jax.random.normal(other, (width,)))
-    jumps = [draw_jumps(*each, ()) for each in zip(layers, num, by_jump, strict=False)]
-    return Path(model, tuple(weights), tuple(biases), tuple(jumps), num_diffuse)
+def _weights(
+    widths: tuple[int, ...], by_weight: Array, by_bias: Array
+) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Standard normal weights and biases of all layers."""
+    num = len(widths) - 1
+    shapes = zip(widths[1:], widths[:-1], strict=True)
+    weights = map(jax.random.normal, jax.random.split(by_weight, num), shapes)
+    biases = map(jax.random.normal, jax.random.split(by_bias, num), ((w,) for w in widths[1:]))
+    return tuple(weights), tuple(biases)
 
 
 def _nodes(path: Path, x: Array) -> list[Array]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -10,6 +11,7 @@ from jax import Array
 from mogp._arrays import Real
 from mogp.activations import Activation
 from mogp.levy import LevyMeasure, NoJumps
+from mogp.priors import Deterministic
 
 if TYPE_CHECKING:
     from mogp.architecture import MoGP
@@ -71,6 +73,14 @@ def layers_of(model: "MoGP") -> list[Layer]:
             raise ValueError(f"priors must have scalar parameters, got {prior}")
         layers.append(Layer(*limit, *scales))
     return layers
+
+
+def skeleton(model: "MoGP") -> "MoGP":
+    """The model without its priors, for computations to which the jumps are given.
+
+    All models with the same activation and scales share what is compiled then.
+    """
+    return eqx.tree_at(lambda m: m.priors, model, (Deterministic(),) * model.depth)
 
 
 def input_pair(model: "MoGP", x: Array, y: Array) -> Pair:
