@@ -1,5 +1,6 @@
 """Gaussian mixture layers against Monte Carlo, each other, and plain layers."""
 
+import itertools
 import math
 
 import equinox as eqx
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 from closeness import X64, assert_close
 from jax.test_util import check_grads
 
@@ -303,3 +305,95 @@ def test_deterministic_variances_are_constants(key):
     assert not np.any(gradient.log_variances)
     equal = nn.GMLayer(3, 2, 4, prior=priors.Horseshoe(), init_variances="equal", key=key)
     assert_close(equal.log_variances, -math.log(4), rtol=1e-12)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_particles_have_the_layer_as_their_mean(covariance):
+    """4 standard errors of 20,000 layers of 9 neurons each, drawn with one compiled function."""
+    prior = priors.Horseshoe() if covariance == "diagonal" else None
+    layer = build(covariance, prior=prior)
+    x = jnp.asarray(X)
+    outputs = jax.jit(jax.vmap(lambda key: nn.to_mean_field(layer, 9, key=key)(x)))(
+        jax.random.split(jax.random.key(1), 20_000)
+    )
+    error = np.abs(np.mean(outputs, axis=0) - layer(x))
+    assert np.all(error < 4 * np.std(outputs, axis=0) / math.sqrt(20_000))
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_a_mixture_fitted_to_its_own_neurons_is_the_layer_again(covariance):
+    """Well separated components of unequal shares; moments are then those of the neurons."""
+    rng = np.random.default_rng(0)
+    shares, centres = np.repeat([0, 1], [3000, 1000]), np.array([[9.0, 0, 0], [-9.0, 3, 0]])
+    beta = centres[shares] + rng.normal(size=(4000, 3)) * [1.0, 0.5, 0.3]
+    if covariance != "diagonal":
+        beta += rng.normal(size=(4000, 1)) * [1.0, -1.0, 0.5]
+    omega = beta @ rng.normal(size=(3, 2)) + 0.1 * rng.normal(size=(4000, 2))
+    layer = nn.fit_mixture(
+        jnp.asarray(beta), jnp.asarray(omega.T), 2, covariance=covariance,
+        rank=3 if covariance == "low_rank" else None, activation="tanh", key=jax.random.key(0),
+    )  # fmt: skip
+    x = rng.normal(size=(5, 3)) / 3
+    for row in x:
+        draws = omega * np.tanh(beta @ row)[:, None]
+        # the moments are matched: what is left is that the draws are not exactly Gaussian
+        assert_close(layer(jnp.asarray(row)), draws.mean(0), rtol=0, atol=0.15 * draws.std(0).max())
+    # T and Σ of the larger component, exactly, with its factor Kπ = 3/2 on ω
+    k = int(np.argmax(np.array(layer.means)[:, 0]))
+    outputs, inputs = (np.array(root[k]) for root in layer.square_roots())
+    own = np.cov(np.concatenate([beta[:3000], 1.5 * omega[:3000]], axis=1).T, bias=True)
+    if covariance == "diagonal":
+        assert_close(np.diag(inputs @ inputs.T), np.diag(own)[:3], rtol=1e-4)
+    else:
+        assert_close(inputs @ inputs.T, own[:3, :3], rtol=1e-4, atol=1e-4)
+    assert_close(outputs @ inputs.T, own[3:, :3], rtol=1e-4, atol=1e-4)
+
+
+def test_mixture_distance_against_scipy():
+    """`tr (Σ^½ Σ' Σ^½)^½` by matrix square roots, over all 24 pairings."""
+    for first, second in (("diagonal", "full"), ("low_rank", "diagonal")):
+        a, b = build(first), build(second, seed=3)
+        moments = []
+        for layer in (a, b):
+            root = np.concatenate(layer.square_roots(), axis=1)
+            means = np.concatenate([layer.output_means(), layer.means], axis=1)
+            moments.append((means, root @ root.transpose(0, 2, 1)))
+        costs = np.zeros((4, 4))
+        for i, (m, s) in enumerate(zip(*moments[0], strict=True)):
+            root = np.real(scipy.linalg.sqrtm(s + 1e-14 * np.eye(5)))
+            for j, (n, t) in enumerate(zip(*moments[1], strict=True)):
+                cross = np.linalg.eigvalsh(root @ t @ root)
+                bures = np.trace(s) + np.trace(t) - 2 * np.sqrt(np.maximum(cross, 0)).sum()
+                costs[i, j] = np.sum((m - n) ** 2) + bures
+        best = min(
+            np.mean([costs[i, j] for i, j in enumerate(order)])
+            for order in itertools.permutations(range(4))
+        )
+        assert_close(nn.mixture_distance(a, b), math.sqrt(best), rtol=1e-5)
+    directions = nn.mixture_distance(build("diagonal"), build("diagonal", seed=3), law="directions")
+    a, b = (build("low_rank", seed=seed) for seed in (0, 3))
+    flat = [eqx.tree_at(lambda m: m.factors, m, jnp.zeros_like(m.factors)) for m in (a, b)]
+    assert_close(nn.mixture_distance(*flat, law="directions"), directions, rtol=1e-6)
+    permuted = jax.tree.map(lambda p: p[::-1] if eqx.is_array(p) else p, a)
+    assert_close(nn.mixture_distance(a, permuted), 0.0, rtol=0, atol=1e-6 if X64 else 1e-2)
+
+
+def test_bad_arguments_of_particles_and_distances(key):
+    layer = nn.GMLayer(3, 2, 4, key=key)
+    with pytest.raises(ValueError, match="num must be an integer of at least 1"):
+        nn.gm_particles(layer, 0, key=key)
+    with pytest.raises(ValueError, match="width must be an integer of at least 1"):
+        nn.to_mean_field(layer, 0, key=key)
+    with pytest.raises(ValueError, match=r"must have equal \(K, d, L\)"):
+        nn.mixture_distance(layer, nn.GMLayer(3, 2, 5, key=key))
+    with pytest.raises(ValueError, match="equal weight: prior=None"):
+        nn.mixture_distance(layer, nn.GMLayer(3, 2, 4, prior=priors.Horseshoe(), key=key))
+    with pytest.raises(ValueError, match="law must be one of"):
+        nn.mixture_distance(layer, layer, law="marginal")
+    beta, omega = jnp.ones((6, 3)), jnp.ones((2, 6))
+    with pytest.raises(ValueError, match=r"must have shapes \(m, d\) and \(L, m\)"):
+        nn.fit_mixture(beta, omega.T, 2, key=key)
+    with pytest.raises(ValueError, match="components must be at most the 6 neurons, got 7"):
+        nn.fit_mixture(beta, omega, 7, key=key)
+    with pytest.raises(ValueError, match="floor must be at least 0"):
+        nn.fit_mixture(beta, omega, 2, floor=-1.0, key=key)

@@ -120,7 +120,7 @@ class GMLayer(eqx.Module):
         check_choice("init_variances", init_variances, ("prior", "equal"))
         if prior is not None and not isinstance(prior, Prior):
             raise ValueError(f"prior must be a Prior of mogp.priors or None, got {prior!r}")
-        r = _check_rank(rank, covariance, d)
+        r = check_rank(rank, covariance, d)
         self.compute_dtype = _check_dtype(compute_dtype)
         self.activation = activations.get(activation)
         if isinstance(init_scale, str):
@@ -261,7 +261,7 @@ class GMLayer(eqx.Module):
         return jnp.matmul(*narrow, preferred_element_type=dtype)
 
 
-def _check_rank(rank: int | None, covariance: str, in_size: int) -> int:
+def check_rank(rank: int | None, covariance: str, in_size: int) -> int:
     """Columns of `F` at low rank."""
     if covariance != "low_rank":
         if rank is not None:
