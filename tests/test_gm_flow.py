@@ -78,7 +78,7 @@ def test_one_component_is_the_bures_wasserstein_flow_of_a_gaussian():
 
 
 def test_k_components_move_as_their_particles_do():
-    """4 particles a component, with its moments exactly: a mean-field network under its own flow.
+    """8 particles a component, with its moments exactly: a mean-field network under its own flow.
 
     Of a network of m neurons each moves with m times the gradient of the objective; with a
     linear activation the field is linear, and the particles keep the moments of the mixture. Were
@@ -158,7 +158,7 @@ def bayesian(prior, covariance="diagonal"):
     )
 
 
-@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+@pytest.mark.parametrize("covariance", ["full"])
 def test_the_numpyro_model_is_log_prior_and_likelihood(covariance):
     layer, x = bayesian(priors.Horseshoe(), covariance), jnp.asarray(X)
     labels = jnp.arange(12) % 2
@@ -176,14 +176,14 @@ def test_the_numpyro_model_is_log_prior_and_likelihood(covariance):
 
 
 def test_nuts_runs_on_the_model():
-    kernel = numpyro.infer.NUTS(inference.gm_model, max_tree_depth=4)
-    sampler = numpyro.infer.MCMC(kernel, num_warmup=40, num_samples=40, progress_bar=False)
+    kernel = numpyro.infer.NUTS(inference.gm_model, max_tree_depth=3)
+    sampler = numpyro.infer.MCMC(kernel, num_warmup=20, num_samples=20, progress_bar=False)
     layer = bayesian(priors.RegularizedHorseshoe(slab=1.0))
     sampler.run(
         jax.random.key(0), layer, jnp.asarray(X), jnp.asarray(Y), loss="gaussian", noise=0.3
     )
     draws = sampler.get_samples()
-    assert draws["node_variances"].shape == (40, 5)
+    assert draws["node_variances"].shape == (20, 5)
     assert all(np.all(np.isfinite(array)) for array in draws.values())
     assert np.all((draws["node_variances"] > 0) & (draws["node_variances"] < 1))
 

@@ -111,8 +111,8 @@ def fit_mixture(
     `covariance_type="full"` for full covariances and `"diag"` otherwise. Each component then has
     the weighted moments of its neurons: `a`, `μ`, `Σ` (its diagonal; or, at low rank, the `r`
     largest principal components, and the diagonal of what is left) and, in every case, the
-    covariance `T` of `ω` and `β`. A share `π_k` of the neurons, which a layer does not have, goes into `ω`, times
-    `K π_k`. It runs on the host, outside of `jit`.
+    covariance `T` of `ω` and `β`. A layer has no shares `π_k` of the neurons: `ω` is multiplied by
+    `K π_k` instead. It runs on the host, outside of `jit`.
 
     Args:
         directions: `β`, shape (m, d).
