@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.patches import Ellipse
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from mogp.pruning import num_kept
 
@@ -90,4 +93,92 @@ def _draw(axes: Axes, line: Line, style: tuple[str, str, Any]) -> None:
     )
 
 
-__all__ = ["Line", "pruning_curves"]
+def error_curves(errors: dict[str, np.ndarray], *, title: str = "") -> Figure:
+    """Test error against epochs: means over seeds, bands one standard deviation to each side.
+
+    Args:
+        errors: name in the legend = errors in [0, 1], shape (epochs, seeds); at most six.
+        title: title of the figure.
+    """
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    for (label, values), (colour, _, dashes) in zip(errors.items(), _STYLES, strict=False):
+        mean, sd = 100 * values.mean(axis=1), 100 * values.std(axis=1)
+        epochs = np.arange(1, len(mean) + 1)
+        low = np.maximum(mean - sd, mean / 2)  # an error has no negative part on a log axis
+        axes.fill_between(epochs, low, mean + sd, color=colour, alpha=0.18, linewidth=0)
+        text = f"{label}: {mean[-1]:.1f} ± {sd[-1]:.1f} %"
+        axes.plot(epochs, mean, color=colour, linestyle=dashes, linewidth=1.6, label=text)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("test error (%), logarithmic")
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, fontsize="medium")
+    axes.legend(frameon=False, loc="upper right", fontsize="small", title="after the last epoch")
+    return figure
+
+
+def evolution(datasets: Sequence[xr.Dataset], *, title: str = "") -> Figure:
+    """Paths of components or neurons from a grey start to a coloured end, and how far they moved.
+
+    Each panel shows the plane in which the law of directions varies most at the end; ellipses
+    hold the directions within one standard deviation of a component.
+
+    Args:
+        datasets: four, with `path`, `covariance`, `moved`, `explained` as `gm-evolution` writes.
+        title: title of the figure.
+    """
+    figure = Figure(figsize=(10.5, 6.6), layout="constrained")
+    places = figure.subplot_mosaic([["0", "1", "moved"], ["2", "3", "moved"]])
+    for place, (data, (colour, _, dashes)) in enumerate(zip(datasets, _STYLES, strict=False)):
+        axes, label = places[str(place)], data.attrs["label"]
+        path, covariance = data["path"].values, data["covariance"].values
+        ellipses = covariance.any()
+        shown = np.linspace(0, path.shape[1] - 1, min(path.shape[1], 150)).astype(int)
+        axes.plot(*path[:, shown].transpose(2, 0, 1), color=colour, alpha=0.5, linewidth=0.8)
+        axes.plot(*path[0, shown].T, "o", color="0.6", markersize=2.5)
+        axes.plot(*path[-1, shown].T, "o", color=colour, markersize=3.5)
+        if ellipses:
+            for k in shown:
+                _ellipse(axes, path[0, k], covariance[0, k], "0.7", 0.0)
+                _ellipse(axes, path[-1, k], covariance[-1, k], colour, 0.15)
+        shares = 100 * data["explained"].values
+        axes.set_xlabel(f"first component, {shares[0]:.0f} % of variance", fontsize="small")
+        axes.set_ylabel(f"second, {shares[1]:.0f} %", fontsize="small")
+        axes.tick_params(labelsize="small")
+        some = f" (150 of {path.shape[1]} shown)" if path.shape[1] > 150 else ""
+        axes.set_title(f"{label}{some}", fontsize="medium")
+        axes.set_aspect("equal", adjustable="datalim")
+        epochs, moved = data["epoch"].values[1:], data["moved"].values[1:]
+        places["moved"].plot(
+            epochs, moved, color=colour, linestyle=dashes, linewidth=1.6, label=label
+        )
+    axes = places["moved"]
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("epoch")
+    axes.set_title("distance moved / size at the start", fontsize="medium")
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.legend(frameon=False, fontsize="small")
+    figure.suptitle(f"{title}: directions β from the start (grey) to the end (colour)")
+    return figure
+
+
+def _ellipse(
+    axes: Axes, centre: np.ndarray, covariance: np.ndarray, colour: str, fill: float
+) -> None:
+    values, vectors = np.linalg.eigh(covariance)
+    angle = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
+    width, height = 2 * np.sqrt(np.maximum(values[::-1], 0))
+    face = (*to_rgb(colour), fill)
+    axes.add_patch(
+        Ellipse(centre, width, height, angle=angle, facecolor=face, edgecolor=colour, linewidth=0.8)
+    )
+
+
+__all__ = ["Line", "error_curves", "evolution", "pruning_curves"]
