@@ -134,6 +134,11 @@ def experiment_command(
     ] = "small",
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, if not these.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Models of every kind, if not these.")] = None,
+    components: Annotated[
+        str | None,
+        typer.Option(help="Gaussians, if not the paper's; gm-error takes several, with commas."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with <data>/*.gz; else $MOGP_DATA_DIR, a cache, …")
     ] = None,
@@ -145,9 +150,14 @@ def experiment_command(
 
     Example: `mogp experiment gm-error --data mnist --scale paper --out results`
     """
-    settings = settings_for(name, data, scale)
-    given = {"epochs": epochs, "seeds": seeds}
-    settings = replace(settings, **{k: v for k, v in given.items() if v is not None})
+    suited = settings_for(name, data, scale)
+    settings = replace(
+        suited,
+        epochs=suited.epochs if epochs is None else epochs,
+        seeds=suited.seeds if seeds is None else seeds,
+        components=None if components is None else _counts(components),
+        seed=seed,
+    )
     console = Console()
     try:
         tree = run(settings, out, data_dir=data_dir, progress=sys.stderr.isatty())
@@ -159,6 +169,16 @@ def experiment_command(
         console.print(f"  {label:<26} test error {text}", highlight=False)
     for suffix in ("png", "nc"):
         console.print(f"  {out / f'{settings.name}.{suffix}'}", highlight=False)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    """Whole numbers between commas."""
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"components must be whole numbers with commas between them, got {text!r}"
+        ) from None
 
 
 def _shares(text: str) -> tuple[float, ...]:

@@ -34,6 +34,9 @@ class Settings:
         data: `"digits"`, `"mnist"` or `"fashion-mnist"`.
         epochs: passes over the training data.
         seeds: models of every kind, trained at once.
+        components: numbers `K` of Gaussians, one model each in `gm-error`, a single number in the
+            others. None is the paper's: 5, 10, 20 in `gm-error`, 5 in `gm-covariance`, 10 in
+            `gm-evolution`, else 20.
         seed: of everything random.
     """
 
@@ -41,12 +44,25 @@ class Settings:
     data: str = "digits"
     epochs: int = 30
     seeds: int = 2
+    components: tuple[int, ...] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_choice("name", self.name, EXPERIMENTS)
         check_count("epochs", self.epochs)
         check_count("seeds", self.seeds)
+        if self.components is not None:
+            for k in self.components:
+                check_count("components", k)
+            if len(self.components) != 1 and (self.name != "gm-error" or not self.components):
+                raise ValueError(
+                    f"components must be one number for {self.name}, got {self.components}"
+                )
+
+    @property
+    def mixtures(self) -> tuple[int, ...]:
+        """`components`, or the paper's."""
+        return self.components or _COMPONENTS.get(self.name, (20,))
 
 
 def settings_for(name: str, data: str, scale: str) -> Settings:
@@ -91,27 +107,27 @@ def _network(sizes: Sizes, width: int, gamma: float = 0.5) -> Variant:
     return Variant(build, optax.sgd(width / 20))
 
 
-def _error(sizes: Sizes) -> dict[str, Variant]:
-    return {f"GM layer, K={k}": _mixture(sizes, k) for k in (5, 10, 20)}
+def _error(sizes: Sizes, *components: int) -> dict[str, Variant]:
+    return {f"GM layer, K={k}": _mixture(sizes, k) for k in components}
 
 
-def _baseline(sizes: Sizes) -> dict[str, Variant]:
+def _baseline(sizes: Sizes, k: int) -> dict[str, Variant]:
     networks = {"1/2": 1 / 2, "1/256": 1 / 256}
-    return {"GM layer, K=20": _mixture(sizes, 20)} | {
+    return {f"GM layer, K={k}": _mixture(sizes, k)} | {
         f"width {WIDTH}, γ={name}": _network(sizes, WIDTH, gamma)
         for name, gamma in networks.items()
     }
 
 
-def _lazy(sizes: Sizes) -> dict[str, Variant]:
-    full = _mixture(sizes, 20)
+def _lazy(sizes: Sizes, k: int) -> dict[str, Variant]:
+    full = _mixture(sizes, k)
     frozen = {"means": optax.set_to_zero(), "scales": optax.set_to_zero()}
     lazy = full._replace(optimizer=inference.per_parameter(optax.sgd(0.1), **frozen))
     return {"all trained": full, "lazy: μ, σ frozen": lazy}
 
 
-def _stack(sizes: Sizes) -> dict[str, Variant]:
-    between, k = 100, 20
+def _stack(sizes: Sizes, k: int) -> dict[str, Variant]:
+    between = 100
 
     def build(key: Array) -> eqx.nn.Sequential:
         keys = jax.random.split(key)
@@ -119,21 +135,20 @@ def _stack(sizes: Sizes) -> dict[str, Variant]:
         return eqx.nn.Sequential([first, nn.GMLayer(between, sizes.size, k, key=keys[1])])
 
     one = _mixture(sizes, k)
-    return {"one layer, K=20": one, "two layers, K=20 each": one._replace(build=build)}
+    return {f"one layer, K={k}": one, f"two layers, K={k} each": one._replace(build=build)}
 
 
-def _covariance(sizes: Sizes) -> dict[str, Variant]:
+def _covariance(sizes: Sizes, k: int) -> dict[str, Variant]:
     names = {"diagonal": "diagonal", "low rank, r=8": "low_rank", "full": "full"}
-    return {text: _mixture(sizes, 5, name) for text, name in names.items()}
+    return {text: _mixture(sizes, k, name) for text, name in names.items()}
 
 
-def _budget(sizes: Sizes) -> dict[str, Variant]:
+def _budget(sizes: Sizes, k: int) -> dict[str, Variant]:
     """A GM layer has `K (2 + L) d + K L` parameters and as many products an input, but for `K L`.
 
     A network of width `m` has `m (d + L)` of either, so equal parameters are equal work.
     """
     d, size = sizes
-    k = 20
     width = round(k * (2 * d + d * size + size) / (d + size))
     return {
         f"GM layer, K={k}": _mixture(sizes, k),
@@ -142,15 +157,16 @@ def _budget(sizes: Sizes) -> dict[str, Variant]:
     }
 
 
-CURVES: dict[str, tuple[str, Callable[[Sizes], dict[str, Variant]]]] = {
+CURVES: dict[str, tuple[str, Callable[..., dict[str, Variant]]]] = {
     "gm-error": ("GM layers with more components", _error),
     "gm-baseline": ("a GM layer and wide networks", _baseline),
     "gm-lazy": ("with and without training the law of β", _lazy),
     "gm-stack": ("one or two GM layers", _stack),
-    "gm-covariance": ("three covariances, K=5", _covariance),
+    "gm-covariance": ("three covariances", _covariance),
     "gm-budget": ("equal parameters and equal work", _budget),
 }
 EXPERIMENTS = (*CURVES, "gm-evolution")
+_COMPONENTS = {"gm-error": (5, 10, 20), "gm-covariance": (5,), "gm-evolution": (10,)}
 
 
 def run(
@@ -232,7 +248,7 @@ def _curves(
 ) -> tuple[dict[str, xr.Dataset], Figure]:
     title, variants = CURVES[settings.name]
     groups = {}
-    for label, variant in variants(_sizes(data)).items():
+    for label, variant in variants(_sizes(data), *settings.mixtures).items():
         result = _fit(variant, label, settings, data, out, progress,
                       epochs=settings.epochs, seeds=settings.seeds)  # fmt: skip
         arrays = jax.tree.leaves(eqx.filter(result.model, eqx.is_inexact_array))
@@ -249,11 +265,11 @@ def _evolution(
     settings: Settings, data: datasets.Dataset, out: Path, progress: bool
 ) -> tuple[dict[str, xr.Dataset], Figure]:
     """Paths of components and of neurons on the top two principal components of the end."""
-    sizes, groups = _sizes(data), {}
+    sizes, groups, k = _sizes(data), {}, settings.mixtures[0]
     epochs = np.unique(np.round(np.geomspace(1, settings.epochs, 12)).astype(int))
     for name, gamma in (("1/2", 1 / 2), ("1/256", 1 / 256)):
         for kind, variant in (
-            ("GM layer, K=10", _mixture(sizes, 10, gamma=gamma)),
+            (f"GM layer, K={k}", _mixture(sizes, k, gamma=gamma)),
             (f"width {WIDTH}", _network(sizes, WIDTH, gamma)),
         ):
             label = f"{kind}, γ={name}"
@@ -302,8 +318,9 @@ def _paths(laws: list[tuple[np.ndarray, np.ndarray]]) -> xr.Dataset:
 
 def final_errors(tree: xr.DataTree) -> dict[str, np.ndarray]:
     """Test errors after the last epoch, one array of seeds a variant, in the order of training."""
-    groups = (group for group in tree.children.values() if "validation_accuracy" in group)
+    groups = [group.to_dataset() for group in tree.children.values()]
     return {
         group.attrs["label"]: 1 - np.atleast_1d(group["validation_accuracy"].values[-1])
         for group in groups
+        if "validation_accuracy" in group
     }

@@ -177,7 +177,15 @@ def _ellipse(
     width, height = 2 * np.sqrt(np.maximum(values[::-1], 0))
     face = (*to_rgb(colour), fill)
     axes.add_patch(
-        Ellipse(centre, width, height, angle=angle, facecolor=face, edgecolor=colour, linewidth=0.8)
+        Ellipse(
+            (centre[0], centre[1]),
+            width,
+            height,
+            angle=angle,
+            facecolor=face,
+            edgecolor=colour,
+            linewidth=0.8,
+        )
     )
 
 
