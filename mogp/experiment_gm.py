@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from mogp import datasets, inference, nn, plots
 from mogp._checks import check_choice, check_count
 from mogp._files import whole_file
+from mogp._paths import paths
 from mogp.compare import check_writable, environment
 
 BATCH = 64
@@ -264,56 +265,31 @@ def _curves(
 def _evolution(
     settings: Settings, data: datasets.Dataset, out: Path, progress: bool
 ) -> tuple[dict[str, xr.Dataset], Figure]:
-    """Paths of components and of neurons on the top two principal components of the end."""
+    """Paths of components and of neurons, at equal times of their flows.
+
+    A step of rate `r` is a time `r/K` of the flow of a GM layer and `r/m` of that of a network, so
+    the network has the rate `0.1 m/K`: at 0.1 its neurons would have a time `m/K` times shorter.
+    """
     sizes, groups, k = _sizes(data), {}, settings.mixtures[0]
-    epochs = np.unique(np.round(np.geomspace(1, settings.epochs, 12)).astype(int))
+    epochs = np.unique(np.round(np.geomspace(1, settings.epochs, 25)).astype(int))
+    network_rate = 0.1 * WIDTH / k
     for name, gamma in (("1/2", 1 / 2), ("1/256", 1 / 256)):
+        network = _network(sizes, WIDTH, gamma)._replace(optimizer=optax.sgd(network_rate))
         for kind, variant in (
             (f"GM layer, K={k}", _mixture(sizes, k, gamma=gamma)),
-            (f"width {WIDTH}", _network(sizes, WIDTH, gamma)),
+            (f"width {WIDTH}", network),
         ):
             label = f"{kind}, γ={name}"
             start = variant.build(jax.random.key(settings.seed))
-            models = [start] + [
-                _fit(variant, label, settings, data, out, progress, epochs=int(e), seeds=None).model
+            fits = [
+                _fit(variant, label, settings, data, out, progress, epochs=int(e), seeds=None)
                 for e in epochs
             ]
-            dataset = _paths([_laws(model) for model in models])
+            dataset = paths([start, *(fit.model for fit in fits)])
             dataset["epoch"] = np.concatenate([[0], epochs])
-            groups[label.replace("/", ":")] = dataset.assign_attrs(label=label)
+            error = 1 - float(fits[-1].history["validation_accuracy"].values[-1])
+            groups[label.replace("/", ":")] = dataset.assign_attrs(label=label, test_error=error)
     return groups, plots.evolution(list(groups.values()), title=settings.data)
-
-
-def _laws(model: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations of `β`; neurons are points."""
-    if isinstance(model, nn.MeanFieldLayer):
-        directions = np.asarray(model.directions)
-        return directions, np.zeros_like(directions)
-    return np.asarray(model.means), np.abs(np.asarray(model.scales))
-
-
-def _paths(laws: list[tuple[np.ndarray, np.ndarray]]) -> xr.Dataset:
-    """Projections on the plane in which the last law varies most, and how far each law has moved.
-
-    `moved` is the distance `√(mean_k ‖μ - μ⁰‖² + ‖σ - σ⁰‖²)` of the laws of `β` from the first,
-    component by component, over the root mean square of `β` in the first.
-    """
-    means, scales = (np.stack(part) for part in zip(*laws, strict=True))
-    last = means[-1] - means[-1].mean(axis=0)
-    covariance = last.T @ last / len(last) + np.diag((scales[-1] ** 2).mean(axis=0))
-    values, vectors = np.linalg.eigh(covariance)
-    plane = vectors[:, :-3:-1]
-    square = ((means - means[0]) ** 2 + (scales - scales[0]) ** 2).sum(-1).mean(-1)
-    size = (means[0] ** 2 + scales[0] ** 2).sum(-1).mean()
-    within = np.einsum("ip,tki,iq->tkpq", plane, scales**2, plane, optimize=True)
-    return xr.Dataset(
-        {
-            "path": (("epoch", "component", "axis"), means @ plane),
-            "covariance": (("epoch", "component", "axis", "other"), within),
-            "moved": (("epoch",), np.sqrt(square / size)),
-            "explained": (("axis",), values[:-3:-1] / values.sum()),
-        }
-    )
 
 
 def final_errors(tree: xr.DataTree) -> dict[str, np.ndarray]:
@@ -321,6 +297,7 @@ def final_errors(tree: xr.DataTree) -> dict[str, np.ndarray]:
     groups = [group.to_dataset() for group in tree.children.values()]
     return {
         group.attrs["label"]: 1 - np.atleast_1d(group["validation_accuracy"].values[-1])
-        for group in groups
         if "validation_accuracy" in group
+        else np.array([group.attrs["test_error"]])
+        for group in groups
     }

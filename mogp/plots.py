@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
-from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from mogp.pruning import num_kept
 
@@ -124,69 +125,86 @@ def error_curves(errors: dict[str, np.ndarray], *, title: str = "") -> Figure:
 
 
 def evolution(datasets: Sequence[xr.Dataset], *, title: str = "") -> Figure:
-    """Paths of components or neurons from a grey start to a coloured end, and how far they moved.
+    """Paths of components or neurons from start to end, and how far their law has moved.
 
-    Each panel shows the plane in which the law of directions varies most at the end; ellipses
-    hold the directions within one standard deviation of a component.
+    Each panel shows the plane in which the law of directions varies most at the end. Colours run
+    with the logarithm of the epoch, from yellow to dark blue; rings are starts, dots are ends.
+    Ellipses hold the directions within one standard deviation of a component, broken lines at the
+    start.
 
     Args:
-        datasets: four, with `path`, `covariance`, `moved`, `explained` as `gm-evolution` writes.
+        datasets: up to four, as `gm-evolution` writes them: `path`, `covariance`, `moved`,
+            `explained`, and the attributes `label` and, if there is one, `test_error` in [0, 1].
         title: title of the figure.
     """
-    figure = Figure(figsize=(10.5, 6.6), layout="constrained")
+    figure = Figure(figsize=(11.5, 6.8), layout="constrained")
     places = figure.subplot_mosaic([["0", "1", "moved"], ["2", "3", "moved"]])
+    for place in "0123"[len(datasets) :]:
+        places[place].remove()
     for place, (data, (colour, _, dashes)) in enumerate(zip(datasets, _STYLES, strict=False)):
-        axes, label = places[str(place)], data.attrs["label"]
-        path, covariance = data["path"].values, data["covariance"].values
-        ellipses = covariance.any()
-        shown = np.linspace(0, path.shape[1] - 1, min(path.shape[1], 150)).astype(int)
-        axes.plot(*path[:, shown].transpose(2, 0, 1), color=colour, alpha=0.5, linewidth=0.8)
-        axes.plot(*path[0, shown].T, "o", color="0.6", markersize=2.5)
-        axes.plot(*path[-1, shown].T, "o", color=colour, markersize=3.5)
-        if ellipses:
-            for k in shown:
-                _ellipse(axes, path[0, k], covariance[0, k], "0.7", 0.0)
-                _ellipse(axes, path[-1, k], covariance[-1, k], colour, 0.15)
-        shares = 100 * data["explained"].values
-        axes.set_xlabel(f"first component, {shares[0]:.0f} % of variance", fontsize="small")
-        axes.set_ylabel(f"second, {shares[1]:.0f} %", fontsize="small")
-        axes.tick_params(labelsize="small")
-        some = f" (150 of {path.shape[1]} shown)" if path.shape[1] > 150 else ""
-        axes.set_title(f"{label}{some}", fontsize="medium")
-        axes.set_aspect("equal", adjustable="datalim")
+        _draw_paths(places[str(place)], data)
         epochs, moved = data["epoch"].values[1:], data["moved"].values[1:]
         places["moved"].plot(
-            epochs, moved, color=colour, linestyle=dashes, linewidth=1.6, label=label
+            epochs, moved, color=colour, linestyle=dashes, linewidth=1.8, label=data.attrs["label"]
         )
     axes = places["moved"]
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("epoch")
-    axes.set_title("distance moved / size at the start", fontsize="medium")
+    axes.set_title("distance moved / size at the start", fontsize="small")
+    axes.tick_params(labelsize="small")
     axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small")
-    figure.suptitle(f"{title}: directions β from the start (grey) to the end (colour)")
+    figure.suptitle(f"{title}: directions β from the start (rings) to the end (dots)")
     return figure
 
 
-def _ellipse(
-    axes: Axes, centre: np.ndarray, covariance: np.ndarray, colour: str, fill: float
-) -> None:
+def _draw_paths(axes: Axes, data: xr.Dataset) -> None:
+    """One panel of `evolution`."""
+    path, covariance = data["path"].values, data["covariance"].values
+    times, count = path.shape[:2]
+    shown = np.linspace(0, count - 1, min(count, 150)).astype(int)
+    few = len(shown) <= 30
+    shades = colormaps["plasma_r"](0.1 + 0.9 * np.linspace(0, 1, times))
+    if covariance.any():
+        for k in shown:
+            _ellipse(axes, path[0, k], covariance[0, k], edgecolor="0.65", linestyle="--")
+            _ellipse(axes, path[-1, k], covariance[-1, k], facecolor=(*shades[-1][:3], 0.12))
+            _ellipse(axes, path[-1, k], covariance[-1, k], edgecolor=shades[-1])
+    segments = np.stack([path[:-1, shown], path[1:, shown]], axis=2)  # (times - 1, k, 2, 2)
+    for shade, piece in zip(shades[1:], segments, strict=True):
+        width = 2.0 if few else 0.7
+        axes.add_collection(LineCollection(list(piece), colors=[shade], linewidths=width))
+    size = 28 if few else 7
+    axes.scatter(*path[0, shown].T, size, facecolors="white", edgecolors="0.55", linewidths=0.8)
+    axes.scatter(*path[-1, shown].T, size, color=[shades[-1]], zorder=3)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.autoscale_view()
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.tick_params(labelsize="x-small")
+    shares = 100 * data["explained"].values
+    axes.set_xlabel(f"first principal component, {shares[0]:.0f} % of variance", fontsize="small")
+    axes.set_ylabel(f"second, {shares[1]:.0f} %", fontsize="small")
+    text = data.attrs["label"]
+    if "test_error" in data.attrs:
+        text += f"\ntest error {100 * data.attrs['test_error']:.1f} %"
+    if len(shown) < count:
+        text += f", {len(shown)} of {count} shown"
+    axes.set_title(text, fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _ellipse(axes: Axes, centre: np.ndarray, covariance: np.ndarray, **style: Any) -> None:
     values, vectors = np.linalg.eigh(covariance)
     angle = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
     width, height = 2 * np.sqrt(np.maximum(values[::-1], 0))
-    face = (*to_rgb(colour), fill)
-    axes.add_patch(
-        Ellipse(
-            (centre[0], centre[1]),
-            width,
-            height,
-            angle=angle,
-            facecolor=face,
-            edgecolor=colour,
-            linewidth=0.8,
-        )
-    )
+    style = {"facecolor": "none", "edgecolor": "none", "linewidth": 0.9} | style
+    axes.add_patch(Ellipse((centre[0], centre[1]), width, height, angle=angle, **style))
 
 
 __all__ = ["Line", "error_curves", "evolution", "pruning_curves"]
