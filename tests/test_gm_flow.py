@@ -57,9 +57,15 @@ def moments(layer):
     return means, root @ root.transpose(0, 2, 1)
 
 
+@eqx.filter_jit
 def linear(covariance, components):
     return nn.GMLayer(
-        2, 2, components, covariance=covariance, activation="identity", key=jax.random.key(1)
+        2,
+        2,
+        components,
+        covariance=covariance,
+        activation="identity",
+        key=jax.random.key(1, impl="rbg"),
     )
 
 
@@ -130,14 +136,17 @@ def test_restricted_covariances_descend_in_the_coordinates_of_the_map(covariance
         )
 
     here = coordinates(layer)
-    expected = jax.grad(lambda c: square_loss(back(*c)))(here)
+    expected = jax.jit(jax.grad(lambda c: square_loss(back(*c))))(here)
     moved = velocity(layer, square_loss)
     arrays = eqx.filter(layer, eqx.is_inexact_array)
-    _, found = jax.jvp(lambda m: coordinates(eqx.combine(m, layer)), (arrays,), (moved,))
+    push = jax.jit(
+        lambda m, v: jax.jvp(lambda m: coordinates(eqx.combine(m, layer)), (m,), (v,))[1]
+    )
+    found = push(arrays, moved)
     for a, b in zip(found, expected, strict=True):
         assert_close(a, -3 * b, rtol=1e-8, atol=1e-10)
     if covariance == "low_rank":
-        gradient = eqx.filter_grad(square_loss)(layer)
+        gradient = eqx.filter_jit(eqx.filter_grad(square_loss))(layer)
         assert_close(moved.factors, -3 * gradient.factors, rtol=1e-8, atol=1e-10)
 
 
@@ -150,16 +159,23 @@ def test_a_point_component_stays_finite_and_other_modules_take_plain_steps():
 
     chain = eqx.nn.Sequential([eqx.nn.Linear(2, 2, key=jax.random.key(3)), layer])
     objective = lambda m: jnp.mean(jax.vmap(m)(jnp.asarray(X)) ** 2)  # noqa: E731
-    plain = eqx.filter_grad(objective)(chain).layers[0].weight
+    plain = eqx.filter_jit(eqx.filter_grad(objective))(chain).layers[0].weight
     assert_close(velocity(chain, objective).layers[0].weight, -plain, rtol=1e-10)
     flow = inference.wasserstein_flow(optax.constant_schedule(0.1))
     with pytest.raises(ValueError, match="needs the parameters"):
         flow.update(layer, flow.init(layer))
 
 
+@eqx.filter_jit
 def bayesian(prior, covariance="diagonal"):
     return nn.GMLayer(
-        2, 2, 5, covariance=covariance, init_scale="unit", prior=prior, key=jax.random.key(0)
+        2,
+        2,
+        5,
+        covariance=covariance,
+        init_scale="unit",
+        prior=prior,
+        key=jax.random.key(0, impl="rbg"),
     )
 
 
@@ -188,14 +204,14 @@ def test_the_numpyro_model_is_log_prior_and_likelihood():
 def test_nuts_runs_on_the_model():
     kernel = numpyro.infer.NUTS(inference.gm_model, max_tree_depth=2)
     sampler = numpyro.infer.MCMC(kernel, num_warmup=10, num_samples=10, progress_bar=False)
-    layer = bayesian(priors.RegularizedHorseshoe(slab=1.0))
+    layer = bayesian(priors.InverseGamma(shape=2.0))
     sampler.run(
         jax.random.key(0), layer, jnp.asarray(X), jnp.asarray(Y), loss="gaussian", noise=0.3
     )
     draws = sampler.get_samples()
     assert draws["node_variances"].shape == (10, 5)
     assert all(np.all(np.isfinite(array)) for array in draws.values())
-    assert np.all((draws["node_variances"] > 0) & (draws["node_variances"] < 1))
+    assert np.all(draws["node_variances"] > 0)
 
 
 def test_without_a_density_the_node_variances_are_no_site():
