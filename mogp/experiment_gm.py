@@ -271,7 +271,9 @@ def _evolution(
     the network has the rate `0.1 m/K`: at 0.1 its neurons would have a time `m/K` times shorter.
     """
     sizes, groups, k = _sizes(data), {}, settings.mixtures[0]
-    epochs = np.unique(np.round(np.geomspace(1, settings.epochs, 25)).astype(int))
+    last = settings.epochs
+    epochs = np.concatenate([np.geomspace(1, last, 20), np.linspace(1, last, 20)])
+    epochs = np.unique(np.round(epochs).astype(int))
     network_rate = 0.1 * WIDTH / k
     for name, gamma in (("1/2", 1 / 2), ("1/256", 1 / 256)):
         network = _network(sizes, WIDTH, gamma)._replace(optimizer=optax.sgd(network_rate))

@@ -120,7 +120,13 @@ def error_curves(errors: dict[str, np.ndarray], *, title: str = "") -> Figure:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title, fontsize="medium")
-    axes.legend(frameon=False, loc="upper right", fontsize="small", title="after the last epoch")
+    axes.legend(
+        frameon=False,
+        loc="upper right",
+        fontsize="small",
+        title="after the last epoch",
+        title_fontsize="small",
+    )
     return figure
 
 
@@ -128,9 +134,8 @@ def evolution(datasets: Sequence[xr.Dataset], *, title: str = "") -> Figure:
     """Paths of components or neurons from start to end, and how far their law has moved.
 
     Each panel shows the plane in which the law of directions varies most at the end. Colours run
-    with the logarithm of the epoch, from yellow to dark blue; rings are starts, dots are ends.
-    Ellipses hold the directions within one standard deviation of a component, broken lines at the
-    start.
+    from yellow at the start to dark blue at the end; rings are starts, dots are ends. Ellipses hold
+    the directions within one standard deviation of a component, broken lines at the start.
 
     Args:
         datasets: up to four, as `gm-evolution` writes them: `path`, `covariance`, `moved`,
@@ -139,10 +144,10 @@ def evolution(datasets: Sequence[xr.Dataset], *, title: str = "") -> Figure:
     """
     figure = Figure(figsize=(11.5, 6.8), layout="constrained")
     places = figure.subplot_mosaic([["0", "1", "moved"], ["2", "3", "moved"]])
-    for place in "0123"[len(datasets) :]:
-        places[place].remove()
-    for place, (data, (colour, _, dashes)) in enumerate(zip(datasets, _STYLES, strict=False)):
-        _draw_paths(places[str(place)], data)
+    for empty in "0123"[len(datasets) :]:
+        places[empty].remove()
+    for place, data, (colour, _, dashes) in zip("0123", datasets, _STYLES, strict=False):
+        _draw_paths(places[place], data)
         epochs, moved = data["epoch"].values[1:], data["moved"].values[1:]
         places["moved"].plot(
             epochs, moved, color=colour, linestyle=dashes, linewidth=1.8, label=data.attrs["label"]
@@ -180,8 +185,9 @@ def _draw_paths(axes: Axes, data: xr.Dataset) -> None:
         width = 2.0 if few else 0.7
         axes.add_collection(LineCollection(list(piece), colors=[shade], linewidths=width))
     size = 28 if few else 7
-    axes.scatter(*path[0, shown].T, size, facecolors="white", edgecolors="0.55", linewidths=0.8)
-    axes.scatter(*path[-1, shown].T, size, color=[shades[-1]], zorder=3)
+    (x, y), (u, v) = path[0, shown].T, path[-1, shown].T
+    axes.scatter(x, y, s=size, facecolors="white", edgecolors="0.55", linewidths=0.8)
+    axes.scatter(u, v, s=size, color=[shades[-1]], zorder=3)
     axes.set_aspect("equal", adjustable="datalim")
     axes.autoscale_view()
     axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -1,6 +1,8 @@
 """`mogp experiment`: what it trains, what it writes, kills and mistakes. On digits, tiny."""
 
 import json
+import runpy
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -66,18 +68,22 @@ def test_a_killed_experiment_goes_on_to_the_same_results(tmp_path, run, monkeypa
         tree.close()
 
 
-def test_the_evolution_follows_components_and_neurons(tmp_path, monkeypatch):
+def test_the_example_follows_components_and_neurons(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(experiment_gm, "WIDTH", 20)
-    settings = experiment_gm.Settings("gm-evolution", epochs=2, components=(3,))
-    tree = experiment_gm.run(settings, tmp_path, progress=False)
-    groups = [group.to_dataset() for group in tree.children.values()]
+    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "gm_evolution.py"))
+    example["main"](epochs=2, components=3, out=tmp_path)
+    assert capsys.readouterr().out.count("test error") == 4
+    with xr.open_datatree(tmp_path / "gm-evolution.nc", engine="h5netcdf") as tree:
+        groups = [group.to_dataset().load() for group in tree.children.values()]
     assert [group.sizes["component"] for group in groups] == [3, 20, 3, 20]
     for group in groups:
+        assert list(group["epoch"].values) == [0, 1, 2]
         assert group["path"].sizes["epoch"] == 3
         assert group["moved"][0] == 0
         assert group["moved"][2] > 0
         assert 0 < group["explained"].values.sum() <= 1
-    assert len(experiment_gm.final_errors(tree)) == 4
+    assert groups[0]["covariance"].values.any()
+    assert not groups[1]["covariance"].values.any()  # neurons are points
     assert imread(tmp_path / "gm-evolution.png").std() > 0.05
 
 

@@ -39,7 +39,8 @@ class GMLayer(eqx.Module):
     rows `V` above rows `F`. A diagonal layer takes `O(K d L)` operations an input, one of low rank
     `O(K d (L + r))`, a full one `O(K d (d + L))`. Covariances may be singular. From the same key
     all three start as the same function: `F = 0` at low rank, `F = [diag σ, 0]` and
-    `V = [U diag σ, γ I]` if full.
+    `V = [U diag σ, γ I]` if full. Where `F = 0`, `V` has no gradient, but `F` has one through `V`,
+    which starts at random: the first step moves `F`, and every later one both.
 
     Under a `prior`, `1/K` is replaced by `√λ_k`, with the node variance `λ_k` of a component, as in
     `DependentMLP`: what the prior says of a wide layer of nodes it then says of many components.
