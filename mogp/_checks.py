@@ -43,6 +43,13 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
         raise ValueError(f"{name} must be one of {sorted(choices)}, got {value!r}")
 
 
+def check_last_axis(name: str, value: Any, size: int) -> None:
+    """Raise unless the last axis of `value` has the length that a layer takes."""
+    shape = np.shape(value)
+    if not shape or shape[-1] != size:
+        raise ValueError(f"{name} must have shape (…, {size}), got {shape}")
+
+
 def check_inputs(name: str, value: ArrayLike, size: int | None = None) -> None:
     """Raise unless `value` is a finite floating array of shape (n, size) with n ≥ 1.
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from rich.table import Table
 from mogp import __version__
 from mogp.compare import Row, Settings, compare
 from mogp.datasets import DataError
+from mogp.experiment_gm import EXPERIMENTS, final_errors, run, settings_for
 
 app = typer.Typer(
     help="Bayesian mixtures of Gaussian processes: wide networks with random node variances, and "
@@ -121,6 +123,62 @@ def compare_command(
     console.print(_table(rows, settings))
     for name in ("compare.png", "compare.json", "compare.nc"):
         console.print(f"  {out / name}", highlight=False)
+
+
+@app.command("experiment")
+def experiment_command(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(EXPERIMENTS)}.")],
+    data: Annotated[str, typer.Option(help="digits, mnist or fashion-mnist.")] = "digits",
+    scale: Annotated[
+        str, typer.Option(help="small (30 epochs on digits, else 3; 2 seeds) or paper (100; 5).")
+    ] = "small",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, if not these.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Models of every kind, if not these.")] = None,
+    components: Annotated[
+        str | None,
+        typer.Option(help="Gaussians, if not the paper's; gm-error takes several, with commas."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with <data>/*.gz; else $MOGP_DATA_DIR, a cache, …")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("mogp-experiment"),
+) -> None:
+    """Train Gaussian-mixture layers as in the paper's figures, and in two more comparisons.
+
+    Writes NAME.nc and NAME.png. A command that was interrupted goes on where it stopped.
+
+    Example: `mogp experiment gm-error --data mnist --scale paper --out results`
+    """
+    suited = settings_for(name, data, scale)
+    settings = replace(
+        suited,
+        epochs=suited.epochs if epochs is None else epochs,
+        seeds=suited.seeds if seeds is None else seeds,
+        components=None if components is None else _counts(components),
+        seed=seed,
+    )
+    console = Console()
+    try:
+        tree = run(settings, out, data_dir=data_dir, progress=sys.stderr.isatty())
+    except KeyboardInterrupt:
+        sys.stderr.write("mogp: interrupted; the same command goes on from the last epoch\n")
+        raise typer.Exit(130) from None
+    for label, errors in final_errors(tree).items():
+        text = f"{100 * errors.mean():.2f} ± {100 * errors.std():.2f} %"
+        console.print(f"  {label:<26} test error {text}", highlight=False)
+    for suffix in ("png", "nc"):
+        console.print(f"  {out / f'{settings.name}.{suffix}'}", highlight=False)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    """Whole numbers between commas."""
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"components must be whole numbers with commas between them, got {text!r}"
+        ) from None
 
 
 def _shares(text: str) -> tuple[float, ...]:

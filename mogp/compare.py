@@ -255,7 +255,7 @@ def _num_trained(model: Any) -> int:
     constants = [
         u
         for prior, u in zip(
-            getattr(model, "priors", ()), getattr(model, "log_variances", ()), strict=True
+            getattr(model, "priors", ()), getattr(model, "log_variances", None) or (), strict=True
         )
         if isinstance(prior, priors_room.Deterministic)
     ]

@@ -12,7 +12,8 @@ from jax import Array
 from mogp import activations
 from mogp._checks import Scale, check_choice, check_count, layer_scales
 from mogp.nn._linear import add_row, scale_row
-from mogp.priors import NodeVarianceLaw, Prior, check_priors
+from mogp.nn._variances import held_unless, log_density, start_variances
+from mogp.priors import Prior, check_priors
 
 
 class DependentMLP(eqx.Module):
@@ -107,14 +108,9 @@ class DependentMLP(eqx.Module):
         self.biases = tuple(jax.random.normal(next(keys), (n,)) for _, n in pairs)
         log_variances, free = [], []
         for prior, p in zip(self.priors, self.prior_widths, strict=True):
-            law = prior.at_width(p)
-            free.append(isinstance(law, NodeVarianceLaw))
-            if isinstance(law, NodeVarianceLaw) and init_variances == "equal":
-                log_variances.append(jnp.full_like(self.biases[0], -math.log(p), shape=(p,)))
-            elif isinstance(law, NodeVarianceLaw):
-                log_variances.append(law.sample_log(next(keys), (p,)))
-            else:
-                log_variances.append(jnp.log(law.sample(next(keys), (p,))))
+            start, trained = start_variances(prior, p, init_variances, next(keys))
+            log_variances.append(start)
+            free.append(trained)
         self.log_variances, self.free_variances = tuple(log_variances), tuple(free)
 
     @property
@@ -159,13 +155,11 @@ class DependentMLP(eqx.Module):
         for array in (*self.weights, *self.biases):
             total -= jnp.sum(array**2) / 2 + array.size * math.log(2 * math.pi) / 2
         for prior, width, u in zip(self.priors, self.prior_widths, self.log_variances, strict=True):
-            law = prior.at_width(width)
-            if isinstance(law, NodeVarianceLaw):
-                total += jnp.sum(law.log_density_of_log(u))
+            total += log_density(prior, width, u)
         return total
 
     def _log_variances(self) -> tuple[Array, ...]:
         return tuple(
-            u if free else jax.lax.stop_gradient(u)
+            held_unless(free, u)
             for free, u in zip(self.free_variances, self.log_variances, strict=True)
         )

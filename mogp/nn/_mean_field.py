@@ -5,7 +5,7 @@ import jax
 from jax import Array
 
 from mogp import activations
-from mogp._checks import check_between, check_count
+from mogp._checks import check_between, check_count, check_last_axis
 
 
 class MeanFieldLayer(eqx.Module):
@@ -60,5 +60,6 @@ class MeanFieldLayer(eqx.Module):
 
     def __call__(self, x: Array, *, key: Array | None = None) -> Array:  # noqa: ARG002
         """Outputs of shape (…, out_size) for inputs of shape (…, in_size); `key` is unused."""
-        m = self.directions.shape[0]
+        m, d = self.directions.shape
+        check_last_axis("x", x, d)
         return self.activation(x @ self.directions.T) @ self.amplitudes.T / m
