@@ -35,7 +35,8 @@ PRIORS: dict[str, priors.Prior] = {
 }
 WIDTHS = (10, 100, 1000, 10_000)
 LOG_T = np.linspace(math.log(1e-3), math.log(1e3), 121)
-AT_ONCE = 2**22  # node variances held at a time
+MOST = 20_000  # networks of one width
+AT_ONCE = 2**21  # node variances held at a time
 
 
 def transforms(prior: priors.Prior, width: int, num: int, key: jax.Array) -> np.ndarray:
@@ -67,7 +68,9 @@ def distance(prior: priors.Prior, width: int, num: int, key: jax.Array) -> tuple
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(), help="folder of the picture")
-    parser.add_argument("--num", type=int, default=20_000, help="networks of each width")
+    parser.add_argument(
+        "--num", type=int, default=10_000_000, help="node variances drawn at each width"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -79,7 +82,9 @@ def main() -> None:
     floor = 0.0
     print(f"{'energy distance':24}" + "".join(f"{f'p = {w}':>12}" for w in WIDTHS))
     for i, (name, prior) in enumerate(PRIORS.items()):
-        rows = np.array([distance(prior, width, options.num, key) for width in WIDTHS])
+        rows = np.array(
+            [distance(prior, width, min(options.num // width, MOST), key) for width in WIDTHS]
+        )
         floor = max(floor, rows[:, 1].max())
         print(f"{name:24}" + "".join(f"{value:12.1e}" for value in rows[:, 0]), flush=True)
         shown = np.maximum(rows[:, 0], rows[:, 1] / 10)

@@ -70,7 +70,7 @@ def main() -> None:
     right.set(xscale="log", xlim=(1e-3, 1), ylim=(0, 1))
     right.set_xlabel("P(|Z₁| > s)")
     right.set_ylabel("P(|Z₂| > s given |Z₁| > s)")
-    right.legend(fontsize="small", frameon=False)
+    right.legend(fontsize="x-small", frameon=False, labelspacing=0.2)
     right.grid(color="0.9", linewidth=0.6)
     figure.savefig(options.out / "dependence.png", dpi=150)
 

@@ -339,15 +339,15 @@ def test_number_of_jumps_out_of_reach(arguments, message):
 
 
 def test_nuts_through_the_inverse_tail(key):
-    """The index of a generalised gamma measure from 2000 jumps seen with noise.
+    """The index of a generalised gamma measure from 400 jumps seen with noise.
 
     Its posterior is Gaussian with Fisher's information, the squared derivatives of `log ρ̄⁻¹`.
     """
     truth, noise = 0.4, 1.0
     by_data, by_chain = jax.random.split(key)
-    arrivals = jnp.cumsum(jax.random.exponential(by_data, (2000,)))
+    arrivals = jnp.cumsum(jax.random.exponential(by_data, (400,)))
     clean = jax.jit(lambda alpha: levy.GeneralizedGamma(alpha, 2.0).log_inverse_tail(arrivals))
-    y = clean(truth) + noise * jax.random.normal(by_data, (2000,))
+    y = clean(truth) + noise * jax.random.normal(by_data, (400,))
 
     def model(y):
         alpha = numpyro.sample("alpha", dist.Uniform(0.05, 0.95))
