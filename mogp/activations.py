@@ -77,11 +77,16 @@ class Activation(eqx.Module):
 
     def growth(self) -> float:
         """`g` with `|φ(z)| ~ C |z|^g` on the side where it grows faster: 1 for ReLU, 0 for erf."""
-        z = np.array([[1e4, -1e4], [1e8, -1e8]])
+        z = np.linspace(1, 2, 500)  # a range, for functions that oscillate
+        z = np.outer([1e4, 1e8], np.concatenate([z, -z]))
         with jax.ensure_compile_time_eval():
             size = np.asarray(jnp.abs(self(jnp.asarray(z))), float)
         grown = np.log(np.maximum(size, 1e-300))
-        return max(0.0, round(float(np.max(grown[1]) - np.max(grown[0])) / math.log(1e4), 6))
+        return max(0.0, round(float(np.max(grown[1]) - np.max(grown[0])) / math.log(1e4), 3))
+
+    def positively_homogeneous(self) -> bool:
+        """Whether `φ(c z) = c φ(z)` for `c > 0`: every kernel is proportional to its scale then."""
+        return False
 
     def mean(self, m: ArrayLike, s: ArrayLike) -> Array:
         """`E φ(m + s ε)` for standard deviation `s ≥ 0`; arrays of one shape, or scalars."""
@@ -134,6 +139,9 @@ class _PiecewiseLinear(Activation):
     @abc.abstractmethod
     def _negative_slope(self) -> float: ...
 
+    def positively_homogeneous(self) -> bool:
+        return True
+
     def __call__(self, z: Array) -> Array:
         return jnp.where(z > 0, z, self._negative_slope() * z)
 
@@ -172,11 +180,6 @@ class _PiecewiseLinear(Activation):
         finite_slope = (k > 0) | (q >= 2)
         power = jnp.where(finite_slope, jnp.where(finite_slope, k, 1) ** (q / 2), 0)
         return (1 + jnp.abs(self._negative_slope()) ** q) / 2 * power * jnp.exp(log_gaussian)
-
-
-def positively_homogeneous(activation: Activation) -> bool:
-    """Whether `φ(c z) = c φ(z)` for `c > 0`, which makes every kernel proportional to its scale."""
-    return isinstance(activation, _PiecewiseLinear)
 
 
 class ReLU(_PiecewiseLinear):

@@ -160,6 +160,21 @@ def test_every_public_activation_is_in_the_table():
             assert any(type(other) is value for other in tested)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_slope_growth_and_homogeneity(name):
+    """On a grid: no slope above the largest, which is reached; and the behaviour far out."""
+    activation = CASES[name].activation
+    z = np.linspace(-20, 20, 400_001)
+    values = np.asarray(activation(jnp.asarray(z)), float)
+    slopes = np.abs(np.diff(values)) / np.diff(z)
+    tolerance = 1e-6 if X64 else 2e-2
+    assert slopes.max() == pytest.approx(activation.largest_slope(), rel=tolerance)
+    far = np.abs(np.asarray(activation(jnp.array([-1e6, 1e6])), float)).max()
+    assert activation.growth() == pytest.approx(1.0 if far > 10 else 0.0, abs=1e-6)
+    same = np.allclose(activation(3 * jnp.asarray(z)), 3 * values, rtol=1e-5)
+    assert activation.positively_homogeneous() == same
+
+
 @needs_x64
 @every_method
 @every_case

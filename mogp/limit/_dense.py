@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from mogp._checks import check_count, check_inputs
-from mogp.activations import Activation, positively_homogeneous
+from mogp.activations import Activation
 from mogp.limit._jumps import (
     LayerJumps,
     NumJumps,
@@ -236,7 +236,7 @@ def error_behind(
     own = gain * jumps.spread * jnp.sqrt(activation.square_kernel(k, k, k))
     divisor = jnp.where(k > 0, k, 1)
     sizes = jumps.sizes[:, None]
-    if positively_homogeneous(activation):
+    if activation.positively_homogeneous():
         kept = jnp.sum(sizes * activation(nodes) ** 2, 0) + jumps.diffuse * (
             activation.second_moment(k)
         )

@@ -9,7 +9,6 @@ from jax import Array
 
 from mogp._arrays import Real
 from mogp._checks import check_count, check_inputs
-from mogp.activations import positively_homogeneous
 from mogp.limit._dense import input_factor, propagate
 from mogp.limit._gaussian import gp_pair
 from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
@@ -113,7 +112,7 @@ def _moments(model: "MoGP", x: Array, key: Array, jumps: tuple[LayerJumps, ...] 
     root = num_samples**0.5
     mean_error = jnp.std(means, 0) / root
     error = jnp.maximum(*(jnp.std(s, 0) / root for s in squares.values()))
-    if positively_homogeneous(model.activation):
+    if model.activation.positively_homogeneous():
         exact_mean, exact_variance = _at_points(model, layers, first.xx)
         on = jnp.eye(len(x), dtype=bool)
         mean = jnp.where(on, jnp.diag(exact_mean), _infinite_with(mean, exact_mean))
