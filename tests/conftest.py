@@ -5,6 +5,7 @@ itself never sets a flag.
 """
 
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
@@ -20,6 +21,13 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
     jax.config.update("jax_compilation_cache_max_size", 2**30)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compiled() -> Iterator[None]:
+    """A process may hold some 20,000 compiled functions: each takes three of its memory maps."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -119,6 +119,22 @@ def test_draws_in_the_gp_regime_are_the_kernel(key):
     np.testing.assert_array_equal(draws.error, 0)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "prior", [GP, priors.Gamma(1.0), priors.Bernoulli(5.0), priors.Horseshoe()], ids=repr
+)
+def test_draws_on_many_points_of_few_kinds(prior, dtype, key):
+    """Singular kernels: points that repeat, and lines; equal points have equal values."""
+    line = jnp.linspace(-1, 1, 150, dtype=dtype)[:, None]
+    x = jnp.concatenate([line, line, jnp.full_like(line, 0.25)])
+    model = MoGP([prior, prior], bias_scale=1.0)
+    draws = model.sample_prior(x, key=key, num_samples=2, num_jumps=20)[..., 0]
+    tolerance = 1e-4 if dtype == jnp.float64 else 0.1
+    scale = jnp.max(jnp.abs(draws), 1)
+    assert jnp.all(jnp.abs(draws[:, :150] - draws[:, 150:300]) < tolerance * scale[:, None])
+    assert jnp.all(jnp.ptp(draws[:, 300:], 1) < tolerance * scale)
+
+
 # --- one random layer and more ------------------------------------------------------------------
 
 

@@ -168,8 +168,8 @@ class Behind(NamedTuple):
     Attributes:
         kernel: of shape (n, n).
         error: root mean square error of its diagonal, of shape (n,).
-        smooth: the part of the kernel that no jump carries, of shape (n, n).
-        features: the other part's factor: `σ_v √λ_j φ(ζ_j)`, of shape (num, n).
+        smooth: the diffuse part of the kernel, of shape (n, n).
+        features: the factor of the rest: the bias, and `σ_v √λ_j φ(ζ_j)`; of shape (1 + num, n).
     """
 
     kernel: Array
@@ -199,20 +199,20 @@ def propagate(
     pair, nothing = first, jnp.zeros((0, len(first.xx)), first.xx.dtype)
     behind = Behind(first.xy, jnp.zeros_like(first.xx), first.xy, nothing)
     for i, (layer, drawn) in enumerate(zip(layers_of(model), jumps, strict=False)):
-        after = diffuse_step(layer, drawn.diffuse, model.activation, pair)
-        num, nodes, features = drawn.sizes.shape[-1], nothing, nothing
-        kernel = after.xy
+        smooth = diffuse_step(layer._replace(bias_scale=0.0), drawn.diffuse, model.activation, pair)
+        num, nodes = drawn.sizes.shape[-1], nothing
+        features = jnp.full_like(smooth.xx, layer.bias_scale)[None]
         if num > 0:
             nodes = gaussian_draws(
                 behind.factor() if i > 0 else factor, jax.random.fold_in(key, i), num
             )
             scale = layer.weight_scale * jnp.sqrt(drawn.sizes)
-            features = scale[:, None] * model.activation(nodes)
-            kernel = kernel + precise_matmul(features.T, features)
+            features = jnp.concatenate([features, scale[:, None] * model.activation(nodes)])
+        kernel = smooth.xy + precise_matmul(features.T, features)
         error = error_behind(layer, drawn, model.activation, pair.xx, nodes, behind.error)
-        behind = Behind(kernel, error, after.xy, features)
+        behind = Behind(kernel, error, smooth.xy, features)
         square = jnp.sum(features**2, 0)
-        pair = Pair(after.xx + square, kernel, after.yy + square)
+        pair = Pair(smooth.xx + square, kernel, smooth.yy + square)
     return behind
 
 
