@@ -11,14 +11,26 @@ from mogp.limit._laws import (
 )
 from mogp.limit._moments import Moments, moments
 from mogp.limit._path import Path, sample_path
+from mogp.limit._regression import (
+    DenseRegression,
+    LeaveOneOut,
+    LowRankRegression,
+    Prediction,
+    condition,
+)
 
 __all__ = [
+    "DenseRegression",
     "Estimate",
     "KernelDraws",
     "LayerJumps",
+    "LeaveOneOut",
+    "LowRankRegression",
     "Moments",
     "Path",
+    "Prediction",
     "characteristic_function",
+    "condition",
     "gp_kernel",
     "gp_variance",
     "log_marginal_density",
