@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.typing import ArrayLike
+from numpyro.distributions import Distribution
 
 from mogp._arrays import Real
 
@@ -91,22 +92,40 @@ def check_labels(name: str, value: ArrayLike, count: int, classes: int) -> None:
         )
 
 
-Scale = Real | Sequence[Real]  # one number, or one a layer of weights
+Scale = Real | Distribution | Sequence[Real | Distribution]  # one, or one a layer of weights
 
 
 def layer_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> list[tuple[Real, Real]]:
-    """`(σ_v, σ_b)` of every layer of weights, checked where concrete: `σ_v > 0`, `σ_b ≥ 0`."""
-    weights = _one_a_layer("weight_scale", weight_scale, layers)
-    biases = _one_a_layer("bias_scale", bias_scale, layers)
-    for scale in weights:
-        check_between("weight_scale", scale, 0)
-    for scale in biases:
-        if not is_concrete(scale) or np.any(np.asarray(scale) != 0):
-            check_between("bias_scale", scale, 0)
+    """`(σ_v, σ_b)` of every layer of weights, checked where concrete: `σ_v > 0`, `σ_b ≥ 0`.
+
+    Raises:
+        ValueError: if a scale is out of range, unknown, or there are not as many as layers.
+    """
+    check_scales(weight_scale, bias_scale, layers)
+    weights = one_a_layer("weight_scale", weight_scale, layers)
+    biases = one_a_layer("bias_scale", bias_scale, layers)
+    unknown = [scale for scale in (*weights, *biases) if isinstance(scale, Distribution)]
+    if unknown:
+        raise ValueError(
+            f"a scale of the model is a law, {unknown[0]}, where numbers are needed; "
+            "inference.sample_parameters draws it"
+        )
     return list(zip(weights, biases, strict=True))
 
 
-def _one_a_layer(name: str, value: Scale, layers: int) -> tuple[Real, ...]:
+def check_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> None:
+    """Raise unless concrete scales are in range and as many as layers; laws may be unknown."""
+    for scale in one_a_layer("weight_scale", weight_scale, layers):
+        if not isinstance(scale, Distribution):
+            check_between("weight_scale", scale, 0)
+    for scale in one_a_layer("bias_scale", bias_scale, layers):
+        known = not isinstance(scale, Distribution) and is_concrete(scale)
+        if known and np.any(np.asarray(scale) != 0):
+            check_between("bias_scale", scale, 0)
+
+
+def one_a_layer(name: str, value: Scale, layers: int) -> tuple[Any, ...]:
+    """One value for each layer of weights."""
     values = tuple(value) if isinstance(value, Sequence) else (value,) * layers
     if len(values) != layers:
         raise ValueError(

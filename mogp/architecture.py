@@ -10,7 +10,7 @@ from jax import Array
 
 from mogp import activations
 from mogp._arrays import Real
-from mogp._checks import Scale, layer_scales
+from mogp._checks import Scale, check_scales, layer_scales
 from mogp.priors import Prior, check_priors
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class MoGP(eqx.Module):
         priors: law of the node variances, one `Prior` a hidden layer.
         activation: name, function or `Activation`.
         weight_scale: `σ_v`, positive; one number, or one for each of the `depth + 1` layers of
-            weights.
+            weights. NumPyro laws are unknown scales, which `inference.nuts` learns.
         bias_scale: `σ_b`, at least 0; likewise.
 
     Raises:
@@ -58,7 +58,7 @@ class MoGP(eqx.Module):
         self.priors = check_priors(priors)
         self.activation = activations.get(activation)
         self.weight_scale, self.bias_scale = weight_scale, bias_scale
-        layer_scales(weight_scale, bias_scale, self.depth + 1)
+        check_scales(weight_scale, bias_scale, self.depth + 1)
 
     @property
     def depth(self) -> int:
@@ -67,7 +67,7 @@ class MoGP(eqx.Module):
 
     @property
     def scales(self) -> list[tuple[Real, Real]]:
-        """`(σ_v, σ_b)` of the `depth + 1` layers of weights."""
+        """`(σ_v, σ_b)` of the `depth + 1` layers of weights; a `ValueError` if they are laws."""
         return layer_scales(self.weight_scale, self.bias_scale, self.depth + 1)
 
     def network(

@@ -2,12 +2,15 @@
 
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
+from filelock import FileLock, Timeout
 
 from mogp._files import whole_file
 
@@ -20,8 +23,30 @@ def save(path: Path, tree: Any, settings: dict[str, Any], progress: Any) -> None
         eqx.tree_serialise_leaves(file, tree)
 
 
+@contextmanager
+def only_writer(path: Path | None) -> Iterator[None]:
+    """Hold a checkpoint for this process until the block ends, even by a kill.
+
+    Raises:
+        RuntimeError: if another process holds it.
+    """
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RuntimeError(f"checkpoint {path} is being written by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def load(path: Path, like: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
-    """The arrays and the progress of a checkpoint.
+    """The arrays and the progress of a checkpoint; `like` may depend on the progress.
 
     Raises:
         ValueError: if the file is no checkpoint, or one of a run with other settings.
@@ -41,6 +66,7 @@ def load(path: Path, like: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
                     f"and {wanted[name]} here; {advice}"
                 )
         try:
+            like = like(progress) if callable(like) else like
             tree = eqx.tree_deserialise_leaves(file, like)
         except (RuntimeError, ValueError, EOFError) as error:
             raise ValueError(f"checkpoint {path} cannot be read ({error}); {advice}") from None

@@ -247,7 +247,7 @@ def _design(path: Path, x: Array) -> Array:
     return jnp.concatenate([bias, weight_scale * path.features(x)], 1)
 
 
-def _sum_over_blocks(f, *arrays: Array):  # noqa: ANN001, ANN202
+def _sum_over_blocks(f, *arrays: Array):
     """The sum of a function of blocks of rows."""
     n = len(arrays[0])
     whole = n // _BLOCK * _BLOCK

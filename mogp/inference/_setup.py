@@ -1,0 +1,188 @@
+"""The NumPyro model of a network or of the limit, and functions from its parameters."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jax import Array
+
+from mogp import limit
+from mogp._checks import is_concrete
+from mogp.architecture import MoGP
+from mogp.inference._hierarchy import sample_parameters
+from mogp.inference._likelihoods import Likelihood
+from mogp.limit._dense import gaussian_draws
+from mogp.limit._jumps import LayerJumps
+from mogp.limit._linalg import cholesky
+from mogp.limit._recursion import layers_of, skeleton
+from mogp.nn import DependentMLP
+from mogp.priors import Deterministic, Horseshoe, NodeVarianceLaw
+
+Values = dict[str, Array]
+Source = limit.Path | DependentMLP
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A Bayesian model of functions and observations.
+
+    Sites, `l` counting layers from 0: `weights{l}` and `biases{l}`, standard normal;
+    `node_variances{l}`, of which those of the limit are `gaps{l}` between the arrival times of the
+    jumps, exponential, and `diffuse{l}` the sum of the other jumps; unknown parameters as in
+    `sample_parameters`; those of the likelihood under their own names. With a conjugate likelihood
+    the weights and biases behind the last hidden layer are integrated out.
+
+    Attributes:
+        model: depth, activation, scales and priors, with NumPyro laws for what is unknown.
+        likelihood: of the observations.
+        in_size: size of an input.
+        num_outputs: of the function.
+        width: nodes of each hidden layer of a finite network; None for the limit.
+        num_jumps: of each hidden layer of the limit.
+        num_diffuse: nodes that carry the diffuse part of each hidden layer of the limit.
+        method: `"dense"` or `"low_rank"`, for a conjugate likelihood.
+    """
+
+    model: MoGP
+    likelihood: Likelihood
+    in_size: int
+    num_outputs: int
+    width: tuple[int, ...] | None
+    num_jumps: tuple[int, ...]
+    num_diffuse: int
+    method: str
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether no nodes carry the last diffuse part, which has a closed form."""
+        return self.likelihood.is_conjugate and self.method == "dense"
+
+    def numpyro_model(self, x: Array, y: Array | None = None) -> None:
+        """The NumPyro model; without `y`, observations are drawn, as the site `y`."""
+        model, likelihood = sample_parameters(self.model), self.likelihood.drawn()
+        source = self._source(model, self._sample(model, x.dtype, y is None))
+        if y is None or not self.likelihood.is_conjugate:
+            outputs = self._outputs(source, x) if self.is_dense else source(x)
+            numpyro.sample("y", likelihood.law(outputs), obs=y)
+            return
+        given = limit.condition(
+            source, x, y, noise_scale=likelihood.noise_scale, method=self.method
+        )
+        numpyro.factor("log_marginal_likelihood", given.log_marginal_likelihood())
+
+    def draw(self, values: Values) -> tuple[Source, Likelihood]:
+        """The function and the likelihood with the values of all sites."""
+        with numpyro.handlers.substitute(data=values):
+            model, likelihood = sample_parameters(self.model), self.likelihood.drawn()
+        return self._source(model, values), likelihood
+
+    # --- sites ----------------------------------------------------------------------------------
+
+    def _widths(self) -> tuple[int, ...]:
+        hidden = self.width or tuple(num + self.num_diffuse for num in self.num_jumps)
+        return (self.in_size, *hidden, self.num_outputs)
+
+    def _sample(self, model: MoGP, dtype: Any, outputs: bool) -> Values:
+        widths, depth, values = self._widths(), self.model.depth, {}
+
+        def normal(name: str, shape: tuple[int, ...]) -> None:
+            law = dist.Normal(jnp.zeros(shape, dtype), jnp.ones(shape, dtype)).to_event(len(shape))
+            values[name] = numpyro.sample(name, law)
+
+        for i, (_, bias_scale) in enumerate(model.scales):
+            if i == depth and (self.is_dense or (self.likelihood.is_conjugate and not outputs)):
+                break
+            dense = self.is_dense and self.width is None and i == depth - 1
+            num = self.num_jumps[i] if dense else widths[i + 1]
+            normal(f"weights{i}", (num, widths[i]))
+            if not (is_concrete(bias_scale) and bias_scale == 0):
+                normal(f"biases{i}", (num,))
+        sample = self._sample_jumps if self.width is None else self._sample_variances
+        return values | sample(model, dtype)
+
+    def _sample_jumps(self, model: MoGP, dtype: Any) -> Values:
+        values = {}
+        for i, (layer, num) in enumerate(zip(layers_of(model), self.num_jumps, strict=True)):
+            if not layer.is_gaussian:
+                law = dist.Exponential(jnp.ones(num, dtype)).to_event(1)
+                arrivals = jnp.cumsum(numpyro.sample(f"gaps{i}", law))
+                sizes = layer.levy.inverse_tail(arrivals).astype(dtype)
+                diffuse = (layer.location + layer.levy.moment(1, sizes[-1])).astype(dtype)
+                for name, value in ((f"node_variances{i}", sizes), (f"diffuse{i}", diffuse)):
+                    values[name] = numpyro.deterministic(name, value)
+        return values
+
+    def _sample_variances(self, model: MoGP, dtype: Any) -> Values:
+        values = {}
+        for i, (prior, num) in enumerate(zip(model.priors, self._widths()[1:-1], strict=True)):
+            if isinstance(prior, Deterministic):
+                continue
+            name, law = f"node_variances{i}", prior.at_width(num)
+            if not isinstance(law, NodeVarianceLaw):
+                raise ValueError(
+                    f"node variances of {prior} have no density, which NUTS needs; "
+                    "choose a prior with one"
+                )
+            values[name] = numpyro.sample(name, law.expand((num,)).to_event(1)).astype(dtype)
+        return values
+
+    # --- functions ------------------------------------------------------------------------------
+
+    def _source(self, model: MoGP, values: Values) -> Source:
+        widths, dtype = self._widths(), values["weights0"].dtype
+        filled = jax.random.split(jax.random.key(0), 2 * len(widths))
+
+        def padded(name: str, shape: tuple[int, ...], key: Array) -> Array:
+            """Nodes that the observations do not see are drawn from the prior, always the same."""
+            if name not in values:
+                return jax.random.normal(key, shape, dtype)
+            rest = jax.random.normal(key, (shape[0] - len(values[name]), *shape[1:]), dtype)
+            return jnp.concatenate([values[name], rest])
+
+        weights = tuple(
+            padded(f"weights{i}", (widths[i + 1], widths[i]), filled[2 * i])
+            for i in range(len(widths) - 1)
+        )
+        biases = tuple(
+            padded(f"biases{i}", (widths[i + 1],), filled[2 * i + 1])
+            for i in range(len(widths) - 1)
+        )
+        if self.width is not None:
+            return _network(model, values, weights, biases)
+        jumps = []
+        for i, layer in enumerate(layers_of(model)):
+            sizes = values.get(f"node_variances{i}", jnp.zeros(0, dtype))
+            diffuse = jnp.asarray(values.get(f"diffuse{i}", layer.location), dtype)
+            jumps.append(LayerJumps(sizes, diffuse, jnp.zeros_like(diffuse)))
+        return limit.Path(skeleton(model), weights, biases, tuple(jumps), self.num_diffuse)
+
+    def _outputs(self, source: Source, x: Array) -> Array:
+        """A draw of the outputs on points from the kernel of a path."""
+        noise = numpyro.prng_key()
+        return gaussian_draws(cholesky(source.kernel(x)), noise, self.num_outputs).T
+
+
+def _network(
+    model: MoGP, values: Values, weights: tuple[Array, ...], biases: tuple[Array, ...]
+) -> DependentMLP:
+    logs = tuple(
+        jnp.log(values[name])
+        if (name := f"node_variances{i}") in values
+        # λ = 1/p
+        else jnp.full(len(bias), -math.log(len(bias)), bias.dtype)
+        for i, bias in enumerate(biases[:-1])
+    )
+    like = MoGP([Horseshoe()] * model.depth)  # whose node variances are not constants
+    template = eqx.filter_eval_shape(
+        lambda key: like.network(weights[0].shape[1], 1, [len(each) for each in logs], key=key),
+        jax.random.key(0),
+    )
+    new: dict[str, Any] = {"weights": weights, "biases": biases, "log_variances": logs}
+    names = ("priors", "activation", "weight_scale", "bias_scale")
+    new |= {name: getattr(model, name) for name in names}
+    return eqx.tree_at(lambda t: [getattr(t, name) for name in new], template, list(new.values()))
