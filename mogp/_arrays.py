@@ -58,21 +58,33 @@ def safe_sqrt(x: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 
-def mean_over_rows(f: Callable[..., Any], *arrays: Array, block: int = 2000) -> Any:
-    """`Σ f(rows) / n`, with `f` summing over the rows it is given, a block at a time.
+def sum_over_rows(f: Callable[..., Any], *arrays: Array, block: int = 2000) -> Any:
+    """`Σ f(rows)`, with `f` summing over the rows it is given, a block at a time.
+
+    Derivatives take each block again, so that they keep no more than the arrays themselves.
 
     Args:
         f: from blocks of the arrays to a pytree of sums over their rows.
-        *arrays: arrays with the same number `n` of rows.
+        *arrays: arrays with the same number of rows.
         block: rows evaluated at once, which bounds the memory.
     """
+    f = jax.checkpoint(f, prevent_cse=False)
     num = arrays[0].shape[0]
     whole = num - num % block
-    total = None
-    if whole:
-        blocks = [a[:whole].reshape(-1, block, *a.shape[1:]) for a in arrays]
-        total = jax.tree.map(lambda s: s.sum(0), jax.lax.map(lambda rows: f(*rows), blocks))
+    if not whole:
+        return f(*arrays)
+    blocks = [a[:whole].reshape(-1, block, *a.shape[1:]) for a in arrays]
+    shapes = jax.eval_shape(f, *(b[0] for b in blocks))
+    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    total, _ = jax.lax.scan(
+        lambda total, rows: (jax.tree.map(jnp.add, total, f(*rows)), None), start, blocks
+    )
     if whole < num:
-        rest = f(*(a[whole:] for a in arrays))
-        total = rest if total is None else jax.tree.map(jnp.add, total, rest)
-    return jax.tree.map(lambda s: s / num, total)
+        total = jax.tree.map(jnp.add, total, f(*(a[whole:] for a in arrays)))
+    return total
+
+
+def mean_over_rows(f: Callable[..., Any], *arrays: Array, block: int = 2000) -> Any:
+    """`Σ f(rows) / n`: `sum_over_rows` over the number of rows."""
+    num = arrays[0].shape[0]
+    return jax.tree.map(lambda s: s / num, sum_over_rows(f, *arrays, block=block))

@@ -1,11 +1,14 @@
 """Checks of arguments, with errors that name the argument, what was expected and what came."""
 
 import operator
+import os
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution
 
@@ -68,13 +71,45 @@ def check_inputs(name: str, value: ArrayLike, size: int | None = None) -> None:
         raise ValueError(
             f"{name} must be floating point, got {array.dtype}; scale images to [0, 1]"
         )
-    if not is_concrete(array):
+    _check_finite(name, array)
+
+
+def check_outputs(name: str, value: ArrayLike, count: int, dtype: Any) -> Array:
+    """The value as an array of shape (count, num_outputs), finite where concrete."""
+    shape = np.shape(value)
+    if len(shape) not in (1, 2) or shape[0] != count or 0 in shape:
+        raise ValueError(f"{name} must have shape ({count},) or ({count}, outputs), got {shape}")
+    _check_finite(name, value)
+    array = jnp.asarray(value, dtype)
+    return array[:, None] if array.ndim == 1 else array
+
+
+def _check_finite(name: str, value: ArrayLike) -> None:
+    if not is_concrete(value):
         return
-    bad = ~np.isfinite(array).all(axis=1)
-    if bad.any():
+    finite = np.isfinite(np.asarray(value))
+    bad = np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))
+    if len(bad):
+        more = ", …" if len(bad) > 10 else ""
         raise ValueError(
-            f"{name} must be finite, got NaN or infinity in {bad.sum()} of {len(array)} rows, "
-            f"the first is row {int(bad.argmax())}"
+            f"{name} must be finite, got NaN or infinity in {len(bad)} of {len(finite)} rows: "
+            f"{', '.join(map(str, bad[:10]))}{more}"
+        )
+
+
+def check_memory(name: str, size: int, instead: str) -> None:
+    """Raise if `size` bytes are more than the memory of the accelerator, or else of the machine."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats is not None:
+        total = stats["bytes_limit"]
+    elif hasattr(os, "sysconf"):  # not on Windows
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        return
+    if size > total:
+        raise ValueError(
+            f"{name} would take {size / 2**30:.1f} GiB, more than the memory of "
+            f"{total / 2**30:.1f} GiB: use {instead}"
         )
 
 

@@ -16,7 +16,7 @@ from mogp.priors import Prior, check_priors
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
-    from mogp.limit import Estimate, Moments, Path
+    from mogp.limit import DenseRegression, Estimate, LowRankRegression, Moments, Path
     from mogp.limit._gpjax import MoGPKernel
     from mogp.nn import DependentMLP
 
@@ -153,6 +153,24 @@ class MoGP(eqx.Module):
         from mogp import limit
 
         return limit.log_marginal_density(self, x, y, key=key, **options)
+
+    def condition(
+        self,
+        x: Array,
+        y: Array,
+        *,
+        path: Path | None = None,
+        noise_scale: Real,
+        method: str = "dense",
+    ) -> DenseRegression | LowRankRegression:
+        """The posterior given observations `y = f(x) + noise_scale ε`: `limit.condition`.
+
+        In the GP regime, or with `path` a draw of `sample_path`.
+        """
+        from mogp import limit
+
+        source = self if path is None else path
+        return limit.condition(source, x, y, noise_scale=noise_scale, method=method)
 
     def kernel(
         self,

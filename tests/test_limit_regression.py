@@ -1,17 +1,31 @@
-"""Gaussian regression given a kernel, against SciPy and brute force."""
+"""Gaussian regression given a kernel, against SciPy, GPJax and brute force."""
 
+import equinox as eqx
+import gpjax as gpx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from closeness import assert_close
+from closeness import X64, assert_close
 from oracles import needs_x64
 from scipy import stats
 
-from mogp import MoGP, limit, priors
+from mogp import MoGP, limit, nn, priors
+from mogp.limit._linalg import cholesky, definite_cholesky, log_normal
 
 GP = MoGP([priors.Deterministic()] * 2, weight_scale=1.3, bias_scale=0.4)
 NOISE = 0.3
+NEW = jnp.asarray([[0.3, -0.2], [2.0, 1.0]])
+WHICH = pytest.mark.parametrize(
+    ("which", "method"),
+    [
+        ("gp", "dense"),
+        ("path", "dense"),
+        ("path", "low_rank"),
+        ("network", "dense"),
+        ("network", "low_rank"),
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,99 +36,337 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def path():
-    """All jumps are kept, so that the network of the path has the kernel of the path."""
-    return MoGP([priors.Bernoulli(6.0)], bias_scale=0.4).sample_path(
-        2, key=jax.random.key(1), num_jumps=30, num_diffuse=2
+def sources():
+    """All jumps of the path are kept, so that its network has its kernel."""
+    return {
+        "gp": GP,
+        "path": MoGP([priors.Bernoulli(6.0)], bias_scale=0.4).sample_path(
+            2, key=jax.random.key(1), num_jumps=30, num_diffuse=2
+        ),
+        "network": MoGP(
+            [priors.Gamma(2.0), priors.Horseshoe()], activation="tanh", bias_scale=(0.5, 0.4, 0.3)
+        ).network(2, 3, (8, 7), key=jax.random.key(2)),
+    }
+
+
+def kernel_of(source, x, y=None):
+    y = x if y is None else y
+    if isinstance(source, MoGP):
+        return np.asarray(limit.gp_kernel(source, x, y))
+    if isinstance(source, limit.Path):
+        return np.asarray(source.kernel(x, y))
+    return np.asarray(source.design(x) @ source.design(y).T)
+
+
+def noisy(kernel, noise=NOISE):
+    return kernel + noise**2 * np.eye(len(kernel))
+
+
+def log_likelihood(source, x, y, noise, method="dense"):
+    regression = limit.condition(source, x, y, noise_scale=noise, method=method)
+    return regression.log_marginal_likelihood()
+
+
+# --- against SciPy and refits ---------------------------------------------------------------
+
+
+def test_design_gives_the_outputs(sources):
+    network, path = sources["network"], sources["path"]
+    assert network.design(NEW).shape == (2, 8)
+    for source in (network, path):
+        last = jnp.concatenate([source.biases[-1][:, None], source.weights[-1]], 1)
+        assert_close(source.design(NEW) @ last.T, source(NEW), 1e-10, 1e-12)
+        assert isinstance(source, limit.Features)
+    assert not isinstance(GP, limit.Features)
+
+
+@WHICH
+def test_log_marginal_likelihood(which, method, data, sources):
+    law = stats.multivariate_normal(np.zeros(12), noisy(kernel_of(sources[which], data[0])))
+    expected = sum(law.logpdf(column) for column in np.asarray(data[1]).T)
+    assert_close(log_likelihood(sources[which], *data, NOISE, method), expected, 1e-8)
+
+
+@WHICH
+def test_prediction(which, method, data, sources):
+    x, y = data
+    regression = limit.condition(sources[which], x, y, noise_scale=NOISE, method=method)
+    cross, own = kernel_of(sources[which], NEW, x), kernel_of(sources[which], NEW)
+    inverse = np.linalg.inv(noisy(kernel_of(sources[which], x)))
+    mean = cross @ inverse @ np.asarray(y)
+    covariance = own - cross @ inverse @ cross.T
+    predicted = regression.predict(NEW)
+    assert_close(predicted.mean, mean, 1e-8, 1e-9)
+    assert_close(predicted.variance, np.diag(covariance), 1e-8, 1e-9)
+
+    num = 20_000
+    draws = np.asarray(regression.sample(NEW, key=jax.random.key(2), num_samples=num))
+    assert draws.shape == (num, 2, 2)
+    errors = np.sqrt(np.diag(covariance) / num)[:, None]
+    assert np.all(np.abs(draws.mean(0) - mean) < 4.5 * errors + 1e-6)
+    # Isserlis: the variance of a sample covariance is (c_ii c_jj + c_ij²) / num.
+    variances = np.diag(covariance)
+    errors = np.sqrt((np.outer(variances, variances) + covariance**2) / num)
+    for output in range(2):
+        off = np.cov(draws[:, :, output].T) - covariance
+        assert np.all(np.abs(off) < 4.5 * errors + 1e-6)
+
+
+@WHICH
+def test_leave_one_out_equals_refits(which, method, data, sources):
+    def fit(x, y):
+        return limit.condition(sources[which], x, y, noise_scale=NOISE, method=method)
+
+    left = fit(*data).leave_one_out()
+    for i in (0, 5, 11):
+        rest = [jnp.delete(a, i, axis=0) for a in data]
+        refit = fit(*rest).predict(data[0][i : i + 1])
+        variance = refit.variance[0] + NOISE**2
+        assert_close(left.mean[i], refit.mean[0], 1e-8, 1e-9)
+        assert_close(left.variance[i], variance, 1e-8)
+        expected = stats.norm.logpdf(data[1][i], refit.mean[0], np.sqrt(variance))
+        assert_close(left.log_density[i], expected, 1e-8)
+
+
+def test_one_observation_and_the_view_of_the_model(data, sources):
+    path = sources["path"]
+    x, y = data[0][:1], data[1][:1, 0]
+    regressions = (
+        path.model.condition(x, y, path=path, noise_scale=NOISE),
+        path.model.condition(x, y, path=path, noise_scale=NOISE, method="low_rank"),
+    )
+    variance = kernel_of(path, x)[0, 0] + NOISE**2
+    for regression in regressions:
+        expected = stats.norm.logpdf(y[0], 0, np.sqrt(variance))
+        assert_close(regression.log_marginal_likelihood(), expected, 1e-8)
+        left = regression.leave_one_out()
+        assert_close(left.mean, [[0.0]], 0, 1e-7)
+        assert_close(left.variance, [variance], 1e-8)
+    assert_close(
+        GP.condition(x, y, noise_scale=NOISE).predict(x).variance,
+        [NOISE**2 * (1 - NOISE**2 / (kernel_of(GP, x)[0, 0] + NOISE**2))],
+        1e-8,
     )
 
 
-def given(which, data, path):
-    x, y = data
-    if which == "gp":
-        return limit.condition(GP, x, y, noise_scale=NOISE), limit.gp_kernel(GP, x)
-    regression = limit.condition(path.model, x, y, noise_scale=NOISE, path=path, method=which)
-    return regression, path.kernel(x)
-
-
-WHICH = pytest.mark.parametrize("which", ["gp", "dense", "low_rank"])
-
-
-@WHICH
-def test_log_marginal_likelihood(which, data, path):
-    regression, kernel = given(which, data, path)
-    law = stats.multivariate_normal(np.zeros(12), np.asarray(kernel) + NOISE**2 * np.eye(12))
-    expected = sum(law.logpdf(column) for column in np.asarray(data[1]).T)
-    assert_close(regression.log_marginal_likelihood(), expected, 1e-8)
-
-
-@WHICH
-def test_prediction(which, data, path):
-    regression, kernel = given(which, data, path)
-    new = jnp.asarray([[0.3, -0.2], [2.0, 1.0]])
-    if which == "gp":
-        cross, own = limit.gp_kernel(GP, new, data[0]), limit.gp_kernel(GP, new)
-    else:
-        cross, own = path.kernel(new, data[0]), path.kernel(new)
-    inverse = np.linalg.inv(np.asarray(kernel) + NOISE**2 * np.eye(12))
-    mean = np.asarray(cross) @ inverse @ np.asarray(data[1])
-    covariance = np.asarray(own) - np.asarray(cross) @ inverse @ np.asarray(cross).T
-    predicted = regression.predict(new)
-    assert_close(predicted.mean, mean, 1e-8, 1e-9)
-    assert_close(predicted.variance, np.diag(covariance), 1e-8, 1e-9)
-    draws = regression.sample(new, key=jax.random.key(2), num_samples=20_000)
-    assert draws.shape == (20_000, 2, 2)
-    spread = np.sqrt(np.diag(covariance))[:, None]
-    assert np.all(np.abs(draws.mean(0) - mean) < 4 * spread / np.sqrt(20_000) + 1e-6)
-    for output in range(2):
-        assert_close(np.cov(draws[:, :, output].T), covariance, 0.05, 3e-3)
-
-
-@WHICH
-def test_leave_one_out_equals_refits(which, data, path):
-    regression, _ = given(which, data, path)
-    left = regression.leave_one_out()
-    for i in (0, 5, 11):
-        rest = jax.tree.map(lambda a, i=i: jnp.delete(a, i, axis=0), data)
-        refit = given(which, rest, path)[0].predict(data[0][i : i + 1])
-        variance = refit.variance[0] + NOISE**2
-        assert_close(left.mean[i], refit.mean[0], 1e-7, 1e-8)
-        assert_close(left.variance[i], variance, 1e-7)
-        expected = stats.norm.logpdf(data[1][i], refit.mean[0], np.sqrt(variance))
-        assert_close(left.log_density[i], expected, 1e-6)
+@needs_x64
+def test_gp_regime_equals_gpjax(data):
+    x, y = data[0], data[1][:, :1]
+    prior = gpx.gps.Prior(mean_function=gpx.mean_functions.Zero(), kernel=GP.kernel(), jitter=1e-15)
+    theirs = (prior * gpx.likelihoods.Gaussian(obs_stddev=NOISE)).condition(gpx.Dataset(X=x, y=y))
+    ours = GP.condition(x, y, noise_scale=NOISE)
+    assert_close(ours.log_marginal_likelihood(), theirs.log_marginal_likelihood, 1e-9)
+    prediction, mine = theirs(NEW), ours.predict(NEW)
+    assert_close(mine.mean[:, 0], prediction.mean, 1e-9, 1e-10)
+    assert_close(mine.variance, prediction.variance, 1e-9, 1e-10)
+    assert_close(jnp.sum(ours.leave_one_out().log_density), jnp.sum(theirs.loo()), 1e-9)
 
 
 @needs_x64
-def test_blocks_of_points(path):
-    """More points than a block: the same as with one block, in any order."""
+def test_blocks_of_points(sources):
+    """More points than a block: the same as with one block."""
+    path = sources["path"]
     x = jax.random.normal(jax.random.key(3), (9000, 2))
     y = jnp.sin(x[:, 0])
-    whole = limit.condition(path.model, x, y, noise_scale=NOISE, path=path, method="low_rank")
+    given = limit.condition(path, x, y, noise_scale=NOISE, method="low_rank")
     features = np.concatenate([np.full((9000, 1), 0.4), path.features(x)], 1)
     square = features.T @ features + NOISE**2 * np.eye(features.shape[1])
     weights = np.linalg.solve(square, features.T @ np.asarray(y))
-    np.testing.assert_allclose(whole.weights[:, 0], weights, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(given.weights[:, 0], weights, rtol=1e-7, atol=1e-9)
     residual = np.asarray(y) - features @ weights
     quadratic = residual @ residual / NOISE**2 + weights @ weights
     log_det = np.linalg.slogdet(square)[1] + (9000 - len(square)) * np.log(NOISE**2)
     expected = -(quadratic + log_det + 9000 * np.log(2 * np.pi)) / 2
-    np.testing.assert_allclose(whole.log_marginal_likelihood(), expected, rtol=1e-10)
+    np.testing.assert_allclose(given.log_marginal_likelihood(), expected, rtol=1e-10)
+    leverage = np.sum(features * np.linalg.solve(square, features.T).T, 1)
+    left = given.leave_one_out()
+    np.testing.assert_allclose(left.variance, NOISE**2 / (1 - leverage), rtol=1e-8)
+    np.testing.assert_allclose(y - left.mean[:, 0], residual / (1 - leverage), rtol=1e-6, atol=1e-9)
 
 
-def test_bad_arguments(data, path):
+# --- derivatives, transformations, precision ------------------------------------------------
+
+
+def with_scale(source, scale):
+    """The same, with another weight scale of all layers."""
+    model = source.model if isinstance(source, limit.Path) else source
+    if isinstance(source, limit.Path):
+        changed = eqx.tree_at(lambda m: m.weight_scale, model, scale)
+        return eqx.tree_at(lambda p: p.model, source, changed)
+    return eqx.tree_at(lambda m: m.weight_scale, source, scale)
+
+
+@needs_x64
+@WHICH
+def test_gradients_against_finite_differences(which, method, data, sources):
+    y = data[1]
+
+    def f(noise, scale, shift):
+        x = data[0] + shift[None]
+        return log_likelihood(with_scale(sources[which], scale), x, y, noise, method)
+
+    point = (NOISE, 1.1, jnp.asarray([0.05, -0.1]))
+    gradient = jax.jit(jax.grad(f, argnums=(0, 1, 2)))(*point)
+    h = 1e-5
+    assert_close(gradient[0], (f(NOISE + h, *point[1:]) - f(NOISE - h, *point[1:])) / (2 * h), 1e-6)
+    difference = (f(NOISE, 1.1 + h, point[2]) - f(NOISE, 1.1 - h, point[2])) / (2 * h)
+    assert_close(gradient[1], difference, 1e-6)
+    for i in range(2):
+        step = jnp.zeros(2).at[i].set(h)
+        difference = (f(*point[:2], point[2] + step) - f(*point[:2], point[2] - step)) / (2 * h)
+        assert_close(gradient[2][i], difference, 1e-5, 1e-6)
+
+
+@needs_x64
+@WHICH
+def test_second_derivatives(which, method, data, sources):
+    """The closed form of the gradient can itself be differentiated, forward and backward."""
+
+    def f(log_noise):
+        return log_likelihood(sources[which], *data, jnp.exp(log_noise), method)
+
+    h, slope = 1e-5, jax.jit(jax.grad(f))
+    difference = (slope(-1.0 + h) - slope(-1.0 - h)) / (2 * h)
+    assert_close(jax.jit(jax.hessian(f))(-1.0), difference, 1e-6)
+    assert_close(jax.jit(jax.jacfwd(f))(-1.0), slope(-1.0), 1e-9)
+
+
+@needs_x64
+def test_derivative_of_the_factor():
+    a = jax.random.normal(jax.random.key(0), (6, 6))
+    kernel, change = a @ a.T + jnp.eye(6), a + a.T
+    for factor in (cholesky, definite_cholesky):
+        _, ours = jax.jvp(factor, (kernel,), (change,))
+        _, expected = jax.jvp(jnp.linalg.cholesky, (kernel,), (change,))
+        np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-10)
+    y = a[:, :2]
+    law = stats.multivariate_normal(np.zeros(6), kernel)
+    value = log_normal(y, kernel, definite_cholesky(kernel))
+    np.testing.assert_allclose(value, law.logpdf(np.asarray(y).T).sum(), rtol=1e-12)
+
+
+def test_gradient_of_a_network(data, sources):
+    """Hidden weights and node variances may be learnt with the last layer integrated out."""
+    network = sources["network"]
+    gradient = eqx.filter_grad(lambda n: log_likelihood(n, *data, NOISE, "low_rank"))(network)
+    assert np.all(np.asarray(gradient.weights[-1]) == 0)
+    for leaf in (gradient.weights[0], gradient.log_variances[1]):
+        assert np.all(np.isfinite(leaf))
+        assert np.any(np.asarray(leaf) != 0)
+
+
+@WHICH
+def test_jit_and_vmap(which, method, data, sources):
+    source, (x, y) = sources[which], data
+    noises = jnp.asarray([0.2, 0.3, 0.5])
+    loop = [log_likelihood(source, x, y, noise, method) for noise in noises]
+    f = lambda noise: log_likelihood(source, x, y, noise, method)  # noqa: E731
+    assert_close(jax.vmap(f)(noises), loop, 1e-10)
+    assert_close(jax.jit(f)(0.3), loop[1], 1e-10)
+
+    @eqx.filter_jit
+    def everything(source, x, y, new):
+        given = limit.condition(source, x, y, noise_scale=NOISE, method=method)
+        draws = given.sample(new, key=jax.random.key(0), num_samples=2)
+        return given.predict(new), given.leave_one_out(), draws
+
+    given = limit.condition(source, x, y, noise_scale=NOISE, method=method)
+    eager = (
+        given.predict(NEW),
+        given.leave_one_out(),
+        given.sample(NEW, key=jax.random.key(0), num_samples=2),
+    )
+    jax.tree.map(lambda a, b: assert_close(a, b, 1e-8, 1e-9), everything(source, x, y, NEW), eager)
+
+
+def test_vmap_over_draws_of_the_mixture(data):
+    model, (x, y) = MoGP([priors.Horseshoe()], bias_scale=0.4), data
+
+    def of_draw(key):
+        path = model.sample_path(2, key=key, num_jumps=5, num_diffuse=1)
+        return log_likelihood(path, x, y, NOISE)
+
+    keys = jax.random.split(jax.random.key(4), 3)
+    assert_close(jax.vmap(of_draw)(keys), [of_draw(key) for key in keys], 1e-8)
+
+
+@WHICH
+def test_single_precision(which, method, data, sources):
+    """Float32 in, float32 out; noise far below the rounding of the kernel is no NaN."""
+    source = jax.tree.map(
+        lambda a: a.astype(jnp.float32) if eqx.is_inexact_array(a) else a, sources[which]
+    )
+    x, y = (a.astype(jnp.float32) for a in data)
+    given = limit.condition(source, x, y, noise_scale=NOISE, method=method)
+    double = limit.condition(sources[which], *data, noise_scale=NOISE, method=method)
+    value = given.log_marginal_likelihood()
+    assert value.dtype == jnp.float32
+    np.testing.assert_allclose(value, double.log_marginal_likelihood(), rtol=1e-4)
+    ours, theirs = given.predict(NEW.astype(jnp.float32)), double.predict(NEW)
+    np.testing.assert_allclose(ours.mean, theirs.mean, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(ours.variance, theirs.variance, rtol=1e-3, atol=1e-4)
+
+    twice = jnp.concatenate([x, x])
+    slope = jax.grad(
+        lambda noise: log_likelihood(source, twice, jnp.concatenate([y, y]), noise, method)
+    )
+    for tiny in (1e-2, 1e-4, 1e-6):
+        regression = limit.condition(
+            source, twice, jnp.concatenate([y, y]), noise_scale=tiny, method=method
+        )
+        assert np.isfinite(regression.log_marginal_likelihood())
+        assert np.all(np.isfinite(regression.predict(x).mean))
+        assert np.isfinite(slope(jnp.float32(tiny)))
+
+
+@pytest.mark.skipif(not X64, reason="mixed precision needs float64")
+def test_single_precision_data_and_a_double_precision_draw(data, sources):
+    x, y = (a.astype(jnp.float32) for a in data)
+    for method in ("dense", "low_rank"):
+        given = limit.condition(sources["path"], x, y, noise_scale=NOISE, method=method)
+        assert given.predict(x).mean.dtype == jnp.float64
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+
+def test_bad_arguments(data, sources):
     x, y = data
-    bad = y.at[3, 0].set(jnp.nan)
+    path = sources["path"]
+    bad = y.at[3, 0].set(jnp.nan).at[7].set(jnp.inf)
+    wide = jnp.zeros((1_000_000, 1))
+    given = limit.condition(GP, x, y, noise_scale=1.0)
     for call, message in (
-        (lambda: limit.condition(GP, x, y[:5], noise_scale=1.0), "y must have shape"),
-        (lambda: limit.condition(GP, x, bad, noise_scale=1.0), r"rows \[3\]"),
+        (lambda: limit.condition(GP, x, y[:5], noise_scale=1.0), r"y must have shape \(12,\)"),
+        (lambda: limit.condition(GP, x, bad, noise_scale=1.0), "y must be .* 2 of 12 rows: 3, 7"),
+        (lambda: limit.condition(GP, bad, y, noise_scale=1.0), "x must be .* 2 of 12 rows: 3, 7"),
         (lambda: limit.condition(GP, x, y, noise_scale=0.0), "noise_scale must be"),
+        (lambda: limit.condition(GP, x, y, noise_scale=jnp.ones(12)), "must be one number"),
         (lambda: limit.condition(GP, x, y, noise_scale=1.0, method="fast"), "method must be"),
-        (lambda: limit.condition(GP, x, y, noise_scale=1.0, method="low_rank"), "path must be"),
+        (lambda: limit.condition(GP, x, y, noise_scale=1.0, method="low_rank"), "source must have"),
         (lambda: limit.condition(path.model, x, y, noise_scale=1.0), "is random, and Bernoulli"),
+        (lambda: limit.condition(path, x[:, :1], y, noise_scale=1.0), r"x must have shape \(n, 2"),
+        (lambda: given.predict(x[:, :1]), r"x must have shape \(n, 2"),
+        (lambda: given.sample(x, key=jax.random.key(0), num_samples=0), "num_samples must be"),
         (
-            lambda: limit.condition(path.model, x[:, :1], y, noise_scale=1.0, path=path),
-            r"x must have shape \(n, 2\)",
+            lambda: limit.condition(GP, wide, wide, noise_scale=1.0),
+            r'would take (7450.6|14901.2) GiB, .* method="low_rank"',
         ),
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_a_network_in_a_user_class(data):
+    """Any object with `design` and `in_size` will do."""
+
+    class Polynomial(eqx.Module):
+        in_size: int = 2
+
+        def design(self, x):
+            return jnp.concatenate([jnp.ones_like(x[:, :1]), x, x**2], 1)
+
+    dense, low = (log_likelihood(Polynomial(), *data, NOISE, m) for m in ("dense", "low_rank"))
+    assert_close(low, dense, 1e-9)
+    assert isinstance(nn.DependentMLP(1, 1, 2, [priors.Horseshoe()], key=jax.random.key(0)),
+                      limit.Features)  # fmt: skip

@@ -13,6 +13,7 @@ from mogp.limit._moments import Moments, moments
 from mogp.limit._path import Path, sample_path
 from mogp.limit._regression import (
     DenseRegression,
+    Features,
     LeaveOneOut,
     LowRankRegression,
     Prediction,
@@ -22,6 +23,7 @@ from mogp.limit._regression import (
 __all__ = [
     "DenseRegression",
     "Estimate",
+    "Features",
     "KernelDraws",
     "LayerJumps",
     "LeaveOneOut",

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from mogp._arrays import Real, safe_sqrt
-from mogp._checks import check_between, check_count, check_inputs, is_concrete
+from mogp._checks import check_between, check_count, check_inputs, check_outputs, is_concrete
 from mogp._quadrature import half_line_rule
 from mogp.limit._dense import sample_kernel
 from mogp.limit._gaussian import gp_pair
 from mogp.limit._jumps import NumJumps
-from mogp.limit._linalg import cholesky
+from mogp.limit._linalg import cholesky, log_normal
 from mogp.limit._recursion import gaussian_prefix, input_pair, layers_of
 
 if TYPE_CHECKING:
@@ -160,12 +159,7 @@ def log_marginal_density(
         tolerance: as in `sample_kernel`.
     """
     check_inputs("x", x)
-    y = jnp.asarray(y, x.dtype)
-    y = y[:, None] if y.ndim == 1 else y
-    if y.ndim != 2 or len(y) != len(x):
-        raise ValueError(f"y must have shape ({len(x)},) or ({len(x)}, outputs), got {y.shape}")
-    if is_concrete(y) and not np.all(np.isfinite(y)):
-        raise ValueError("y must be finite")
+    y = check_outputs("y", y, len(x), x.dtype)
     if not is_concrete(noise_scale) or noise_scale != 0:
         check_between("noise_scale", noise_scale, 0)
     if check_count("num_samples", num_samples) < 2:
@@ -178,13 +172,9 @@ def log_marginal_density(
 
 @eqx.filter_jit
 def _estimate(kernels: Array, y: Array, noise_scale: Array) -> Estimate:
-    n, outputs = y.shape
-
     def log_density(kernel: Array) -> Array:
-        factor = cholesky(kernel + noise_scale**2 * jnp.eye(n, dtype=y.dtype))
-        white = jax.scipy.linalg.solve_triangular(factor, y, lower=True)
-        log_det = 2 * outputs * jnp.sum(jnp.log(jnp.diagonal(factor)))
-        return -(jnp.sum(white**2) + log_det + y.size * math.log(2 * math.pi)) / 2
+        covariance = kernel + noise_scale**2 * jnp.eye(len(y), dtype=y.dtype)
+        return log_normal(y, covariance, cholesky(covariance))
 
     values = jax.lax.map(log_density, kernels, batch_size=64)
     value = jax.nn.logsumexp(values) - math.log(len(values))

@@ -1,4 +1,4 @@
-"""Factors of kernel matrices, with the one jitter of the library."""
+"""Factors of kernel matrices, with the one jitter of the library, and Gaussian densities."""
 
 import math
 from functools import partial
@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.scipy.linalg import solve_triangular
 
 from mogp._arrays import safe_sqrt
+from mogp.limit._recursion import precise_matmul
 
 _MOST = 1e-2  # beyond, the matrix is no kernel: the factor is NaN
 
@@ -20,18 +22,89 @@ def cholesky(kernel: Array) -> Array:
     Every entry of the diagonal grows by `8 √n` units of rounding, about the error that a kernel
     matrix has from rounding, and by 8 times as much again as long as the factor does not exist.
     """
-    n = len(kernel)
+    return _relative_factor(kernel, _rounding(kernel))
+
+
+@partial(jnp.vectorize, signature="(n,n)->(n,n)")
+def definite_cholesky(covariance: Array) -> Array:
+    """Lower factor of matrices that are no kernels alone, but kernels with noise.
+
+    As `cholesky`, but nothing is added unless the noise is lost in rounding.
+    """
+    return _relative_factor(covariance, 0.0)
+
+
+def _rounding(matrix: Array) -> float:
+    return 8 * math.sqrt(len(matrix)) * float(np.finfo(matrix.dtype).eps)
+
+
+def _relative_factor(kernel: Array, jitter: float) -> Array:
     root = safe_sqrt(jnp.diagonal(kernel))
     scale = jnp.where(root > 0, root, 1)
-    correlation = kernel / (scale[:, None] * scale[None, :])
-    least = 8 * math.sqrt(n) * float(np.finfo(kernel.dtype).eps)
+    return root[:, None] * _factor(kernel / (scale[:, None] * scale[None, :]), jitter)
 
-    def factor(correlation: Array, jitter: Array) -> Array:
-        return jnp.linalg.cholesky(correlation + jitter * jnp.eye(n, dtype=kernel.dtype))
 
-    def fails(jitter: Array) -> Array:
-        lower = factor(jax.lax.stop_gradient(correlation), jitter)
-        return (jitter < _MOST) & jnp.any(jnp.isnan(lower))
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _factor(correlation: Array, jitter: float) -> Array:
+    """Lower factor of a matrix, with the least that works of the jitters from the given one on."""
 
-    jitter = jax.lax.while_loop(fails, lambda j: 8 * j, jnp.asarray(least, kernel.dtype))
-    return root[:, None] * factor(correlation, jitter)
+    def attempt(jitter: Array) -> tuple[Array, Array]:
+        raised = correlation + jitter * jnp.eye(len(correlation), dtype=correlation.dtype)
+        return jitter, jnp.linalg.cholesky(raised, symmetrize_input=False)
+
+    def fails(state: tuple[Array, Array]) -> Array:
+        jitter, factor = state
+        return (jitter < _MOST) & jnp.any(jnp.isnan(jnp.diagonal(factor)))
+
+    start = attempt(jnp.asarray(jitter, correlation.dtype))
+    least = _rounding(correlation)
+    return jax.lax.while_loop(fails, lambda s: attempt(jnp.maximum(8 * s[0], least)), start)[1]
+
+
+@_factor.defjvp
+def _factor_jvp(
+    jitter: float, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
+    """`L Φ(L⁻¹ dK L⁻ᵀ)` with `Φ` the lower triangle and half of the diagonal."""
+    lower, change = _factor(*primals, jitter), tangents[0]
+    half = solve_triangular(lower, (change + change.T) / 2, lower=True)
+    white = solve_triangular(lower, half.T, lower=True)
+    triangle = jnp.tril(white) - jnp.diag(jnp.diagonal(white)) / 2
+    return lower, precise_matmul(lower, triangle)
+
+
+@jax.custom_jvp
+def log_normal(y: Array, covariance: Array, factor: Array) -> Array:  # noqa: ARG001
+    """Sum of `log N(y_k; 0, K)` over the columns of `y`, of shape (n, k).
+
+    The gradient is `½ (α αᵀ - k K⁻¹)` with `α = K⁻¹ y`: no factorisation is differentiated.
+
+    Args:
+        y: observations, of shape (n, k).
+        covariance: `K`, which only the derivative needs.
+        factor: its lower factor, of which derivatives of higher order are taken.
+    """
+    return _density(solve_triangular(factor, y, lower=True), factor)
+
+
+@log_normal.defjvp
+def _log_normal_jvp(
+    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
+    y, _, factor = primals
+    y_change, change, _ = tangents
+    white = solve_triangular(factor, y, lower=True)
+    solved = solve_triangular(factor, white, lower=True, trans=1)
+    slope = (precise_matmul(solved, solved.T) - y.shape[1] * inverse(factor)) / 2
+    return _density(white, factor), jnp.sum(slope * change) - jnp.sum(solved * y_change)
+
+
+def _density(white: Array, factor: Array) -> Array:
+    n, k = white.shape
+    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(factor)))
+    return -(jnp.sum(white**2) + k * log_det + n * k * math.log(2 * math.pi)) / 2
+
+
+def inverse(factor: Array) -> Array:
+    """`K⁻¹` from the lower factor of `K`."""
+    return jax.scipy.linalg.cho_solve((factor, True), jnp.eye(len(factor), dtype=factor.dtype))

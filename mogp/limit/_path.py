@@ -57,6 +57,15 @@ class Path(eqx.Module):
         check_inputs("x", x, self.in_size)
         return _features(self, x)
 
+    def design(self, x: Array) -> Array:
+        """What the weights behind the last hidden layer multiply, of shape (n, 1 + width).
+
+        The column `σ_b` for the bias, and `σ_v √λ_j φ(ζ_j(x))`: `design(x) @ w` for standard normal
+        `w` is one output of this network.
+        """
+        check_inputs("x", x, self.in_size)
+        return _design(self, x)
+
     def kernel(self, x: Array, y: Array | None = None) -> Array:
         """The kernel of this draw, of shape (n, m); `y` is `x` without."""
         check_inputs("x", x, self.in_size)
@@ -160,6 +169,13 @@ def _values(path: Path, x: Array) -> Array:
 @eqx.filter_jit
 def _features(path: Path, x: Array) -> Array:
     return _scaled(path, len(path.jumps) - 1, _nodes(path, x)[-2])
+
+
+@eqx.filter_jit
+def _design(path: Path, x: Array) -> Array:
+    weight_scale, bias_scale = path.model.scales[-1]
+    features = weight_scale * _features(path, x)
+    return jnp.concatenate([jnp.full((len(x), 1), bias_scale, features.dtype), features], 1)
 
 
 @eqx.filter_jit

@@ -1,20 +1,27 @@
-"""Gaussian regression given a kernel: the GP regime, or one draw of the mixture."""
+"""Gaussian regression given a kernel: the GP regime, or one draw of the mixture, or a network."""
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
+from jax.scipy.linalg import cho_solve, solve_triangular
 
-from mogp._arrays import Real
-from mogp._checks import check_between, check_choice, check_count, check_inputs, is_concrete
+from mogp._arrays import Real, sum_over_rows
+from mogp._checks import (
+    check_between,
+    check_choice,
+    check_count,
+    check_inputs,
+    check_memory,
+    check_outputs,
+)
 from mogp.limit._gaussian import check_regime, gp_kernel, gp_pair
-from mogp.limit._linalg import cholesky
-from mogp.limit._path import Path
-from mogp.limit._recursion import input_pair, precise_matmul
+from mogp.limit._linalg import cholesky, definite_cholesky, inverse, log_normal
+from mogp.limit._path import Path, pair_of
+from mogp.limit._recursion import Pair, input_pair, precise_matmul
 
 if TYPE_CHECKING:
     from mogp.architecture import MoGP
@@ -22,12 +29,24 @@ if TYPE_CHECKING:
 _BLOCK = 4096  # rows of features that are held at once
 
 
+@runtime_checkable
+class Features(Protocol):
+    """A function that is linear in its last weights: a drawn `Path`, or an `nn.DependentMLP`."""
+
+    @property
+    def in_size(self) -> int:
+        """Size of a point."""
+
+    def design(self, x: Array) -> Array:
+        """`F` of shape (n, N): with standard normal `w` of shape (N,), an output is `F w`."""
+
+
 class Prediction(NamedTuple):
-    """A Gaussian prediction at points.
+    """A Gaussian prediction of the function at points, noise left out.
 
     Attributes:
         mean: of shape (n, num_outputs).
-        variance: of the function at each point, of shape (n,); the same for all outputs.
+        variance: at each point, of shape (n,); the same for all outputs.
     """
 
     mean: Array
@@ -39,7 +58,7 @@ class LeaveOneOut(NamedTuple):
 
     Attributes:
         mean: of shape (n, num_outputs).
-        variance: of an observation, of shape (n,).
+        variance: of an observation, noise included, of shape (n,).
         log_density: `log p(y_i | y_-i)`, of shape (n, num_outputs).
     """
 
@@ -51,18 +70,18 @@ class LeaveOneOut(NamedTuple):
 class DenseRegression(eqx.Module):
     """A Gaussian process given observations with noise, by the factor of the kernel matrix.
 
-    `O(n³)` once and `O(n²)` memory; `O(n²)` a new point.
+    `O(n³)` time once and `O(n²)` memory; `O(n²)` a new point. Made by `condition`.
 
     Attributes:
-        source: the model, or the drawn `Path`.
+        source: the model, the drawn `Path`, or the network.
         x: points, of shape (n, d).
         y: observations, of shape (n, num_outputs).
-        noise_scale: their standard deviation.
-        factor: lower factor of `K + noise_scale² I`.
-        solved: `(K + noise_scale² I)⁻¹ y`.
+        noise_scale: standard deviation of their noise.
+        factor: lower factor of `K + noise_scale² I`, of shape (n, n).
+        solved: `(K + noise_scale² I)⁻¹ y`, of shape (n, num_outputs).
     """
 
-    source: "MoGP | Path"
+    source: "MoGP | Features"
     x: Array
     y: Array
     noise_scale: Array
@@ -71,48 +90,45 @@ class DenseRegression(eqx.Module):
 
     @eqx.filter_jit
     def log_marginal_likelihood(self) -> Array:
-        """`log p(y)` given kernel and noise."""
-        return _log_normal(
-            jnp.sum(self.y * self.solved),
-            2 * jnp.sum(jnp.log(jnp.diagonal(self.factor))),
-            self.y.shape,
-        )
+        """`log p(y)` given kernel and noise, a scalar: the sum over outputs.
+
+        The gradient has a closed form, which takes the inverse of the matrix and no derivative of
+        its factor. Equivalent to `scipy.stats.multivariate_normal.logpdf`.
+        """
+        return log_normal(self.y, _covariance(self.source, self.x, self.noise_scale), self.factor)
 
     def predict(self, x: Array) -> Prediction:
         """The function at new points, of shape (m, d)."""
-        check_inputs("x", x, self.x.shape[1])
-        return _dense_prediction(self, x)
+        return _dense_prediction(self, _new_points(self, x))
 
     @eqx.filter_jit
     def leave_one_out(self) -> LeaveOneOut:
-        """Every observation from the others."""
-        half = jax.scipy.linalg.solve_triangular(
-            self.factor, jnp.eye(len(self.x), dtype=self.x.dtype), lower=True
-        )
-        return _leave_one_out(self.y, self.solved, 1 / jnp.sum(half**2, 0))
+        """Every observation from the others, without refitting."""
+        return _leave_one_out(self.y, self.solved, 1 / jnp.diagonal(inverse(self.factor)))
 
     def sample(self, x: Array, *, key: Array, num_samples: int = 1) -> Array:
-        """Draws of the function, of shape (num_samples, m, num_outputs)."""
-        check_inputs("x", x, self.x.shape[1])
-        return _dense_draws(self, x, key, check_count("num_samples", num_samples))
+        """Draws of the function at new points, of shape (num_samples, m, num_outputs)."""
+        return _dense_draws(
+            self, _new_points(self, x), key, check_count("num_samples", num_samples)
+        )
 
 
 class LowRankRegression(eqx.Module):
     """A Gaussian process with finitely many features given observations with noise.
 
-    The weights of the features are Gaussian: `O(n N²)` once for `N` features, with blocks of points
-    so that no memory but that of the points grows with `n`; `O(N²)` a new point.
+    Features are taken a block of points at a time: `O(n N²)` time once for `N` of them, and no
+    memory but that of the points grows with `n`; `O(N²)` a new point. Made by `condition`.
 
     Attributes:
-        path: the drawn function, whose hidden nodes are the features.
+        source: the drawn `Path`, or the network, whose last hidden nodes are the features.
         x: points, of shape (n, d).
         y: observations, of shape (n, num_outputs).
-        noise_scale: their standard deviation.
+        noise_scale: standard deviation of their noise.
         factor: lower factor of `noise_scale² I + FᵀF` with the features `F`, of shape (N, N).
         weights: posterior mean of the weights, of shape (N, num_outputs).
     """
 
-    path: Path
+    source: Features
     x: Array
     y: Array
     noise_scale: Array
@@ -121,185 +137,211 @@ class LowRankRegression(eqx.Module):
 
     @eqx.filter_jit
     def log_marginal_likelihood(self) -> Array:
-        """`log p(y)` given features and noise, from residuals: nothing cancels."""
-        squares = _sum_over_blocks(
-            lambda x, y: jnp.sum((y - _design(self.path, x) @ self.weights) ** 2), self.x, self.y
-        )
-        noise = self.noise_scale**2
-        n, width = len(self.y), len(self.factor)
-        log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(self.factor))) + (n - width) * jnp.log(noise)
-        return _log_normal(squares / noise + jnp.sum(self.weights**2), log_det, self.y.shape)
+        """`log p(y)` given features and noise, a scalar: the sum over outputs.
+
+        From the residuals, so that nothing cancels. Equivalent to
+        `scipy.stats.multivariate_normal.logpdf` with the covariance `F Fᵀ + noise_scale² I`.
+        """
+
+        def squares(x: Array, y: Array) -> Array:
+            return jnp.sum((y - precise_matmul(self.source.design(x), self.weights)) ** 2)
+
+        noise, (n, outputs), rank = self.noise_scale**2, self.y.shape, len(self.factor)
+        quadratic = sum_over_rows(squares, self.x, self.y, block=_BLOCK) / noise
+        log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(self.factor))) + (n - rank) * jnp.log(noise)
+        constant = n * outputs * math.log(2 * math.pi)
+        return -(quadratic + jnp.sum(self.weights**2) + outputs * log_det + constant) / 2
 
     def predict(self, x: Array) -> Prediction:
         """The function at new points, of shape (m, d)."""
-        check_inputs("x", x, self.x.shape[1])
-        return _low_rank_prediction(self, x)
+        return _low_rank_prediction(self, _new_points(self, x))
 
     @eqx.filter_jit
     def leave_one_out(self) -> LeaveOneOut:
-        """Every observation from the others."""
-        fitted = _low_rank_prediction(self, self.x)
-        left = 1 - fitted.variance / self.noise_scale**2  # 1 minus the leverage
-        return _leave_one_out(
-            self.y, (self.y - fitted.mean) / self.noise_scale**2, self.noise_scale**2 / left
-        )
+        """Every observation from the others, without refitting.
+
+        An observation that alone decides its own fit loses digits: its relative error is that of
+        rounding times the variance of the noise over that left to the weights.
+        """
+        fitted, noise = _low_rank_prediction(self, self.x), self.noise_scale**2
+        left = 1 - fitted.variance / noise  # 1 minus the leverage
+        return _leave_one_out(self.y, (self.y - fitted.mean) / noise, noise / left)
 
     def sample(self, x: Array, *, key: Array, num_samples: int = 1) -> Array:
-        """Draws of the function, of shape (num_samples, m, num_outputs)."""
-        check_inputs("x", x, self.x.shape[1])
-        return _low_rank_draws(self, x, key, check_count("num_samples", num_samples))
+        """Draws of the function at new points, of shape (num_samples, m, num_outputs)."""
+        return _low_rank_draws(
+            self, _new_points(self, x), key, check_count("num_samples", num_samples)
+        )
 
 
 def condition(
-    model: "MoGP",
+    source: "MoGP | Features",
     x: Array,
     y: Array,
     *,
     noise_scale: Real,
-    path: Path | None = None,
     method: str = "dense",
 ) -> DenseRegression | LowRankRegression:
-    """The posterior of the function given observations `y = f(x) + noise_scale ε`.
+    """The posterior of a function given observations `y = f(x) + noise_scale ε`.
 
-    In the GP regime, or given one draw of the mixture: its jumps and nodes stay, the weights behind
-    the last hidden layer are integrated out. The mixture's posterior is a mixture of these,
-    weighted by `exp(log_marginal_likelihood())`.
+    The weights behind the last hidden layer are integrated out. What is before them is given: in
+    the GP regime there is nothing to give, a draw of the mixture has its jumps and nodes, a network
+    its weights. The mixture's posterior is a mixture of these over draws of the prior, weighted by
+    `exp(log_marginal_likelihood())` ([AFT]).
 
     Args:
-        model: the model.
+        source: a model in the GP regime, a draw of `model.sample_path`, or an `nn.DependentMLP`.
         x: points, of shape (n, d).
-        y: observations, of shape (n,), or (n, num_outputs) with a shared kernel.
+        y: observations, of shape (n,), or (n, num_outputs), all with the same kernel.
         noise_scale: standard deviation of the noise, positive.
-        path: a draw of `model.sample_path`; unnecessary in the GP regime.
-        method: `"dense"`, with the kernel of the draw; or `"low_rank"`, with the hidden nodes of
-            the path, the extra ones for the diffuse part among them: the same if there is none.
+        method: `"dense"` factors the kernel matrix of the points. `"low_rank"` takes the hidden
+            nodes for features, and needs a path or a network; a path whose diffuse part is not 0
+            has a kernel of its own, to which its extra nodes are an approximation.
+
+    Returns:
+        The posterior. In single precision, noise that is lost in the rounding of the kernel is
+        raised to about it, rather than giving NaN.
 
     Raises:
         ValueError: if an argument is out of range or does not fit, rows of `x` or `y` are not
-            finite (which is said), or a draw is needed and missing.
+            finite (they are listed), the model has jumps and no draw is given, or the kernel matrix
+            is larger than the memory (before it is allocated).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp import MoGP, limit, priors
+        >>> x = jnp.linspace(-1.0, 1.0, 9)[:, None]
+        >>> model = MoGP([priors.Deterministic()], bias_scale=1.0)
+        >>> posterior = limit.condition(model, x, x[:, 0] ** 2, noise_scale=0.1)
+        >>> posterior.predict(jnp.zeros((4, 1))).mean.shape
+        (4, 1)
     """
     check_choice("method", method, ("dense", "low_rank"))
-    check_inputs("x", x, None if path is None else path.in_size)
-    y = jnp.asarray(y, x.dtype)
-    y = y[:, None] if y.ndim == 1 else y
-    if y.ndim != 2 or len(y) != len(x):
-        raise ValueError(f"y must have shape ({len(x)},) or ({len(x)}, outputs), got {y.shape}")
-    if is_concrete(y):
-        bad = np.flatnonzero(~np.isfinite(np.asarray(y)).all(1))
-        if len(bad):
-            raise ValueError(f"y must be finite, got NaN or infinity in rows {bad[:10].tolist()}")
+    check_inputs("x", x, source.in_size if isinstance(source, Features) else None)
     check_between("noise_scale", noise_scale, 0)
-    noise = jnp.asarray(noise_scale, x.dtype)
+    if jnp.ndim(noise_scale) != 0:
+        raise ValueError(f"noise_scale must be one number, got shape {jnp.shape(noise_scale)}")
+    parameters = [leaf for leaf in jax.tree.leaves(source) if eqx.is_inexact_array(leaf)]
+    dtype = jnp.result_type(x, *parameters)
+    y = check_outputs("y", y, len(x), dtype)
+    x, noise = jnp.asarray(x, dtype), jnp.asarray(noise_scale, dtype)
     if method == "low_rank":
-        if path is None:
-            raise ValueError("path must be given for method 'low_rank'")
-        return _low_rank(path, x, y, noise)
-    if path is None:
-        check_regime(model)
-    return _dense(model if path is None else path, x, y, noise)
+        if not isinstance(source, Features):
+            raise ValueError(
+                "source must have finitely many nodes for method 'low_rank', a draw of sample_path "
+                f"or a network, got {type(source).__name__}"
+            )
+        return _low_rank(source, x, y, noise)
+    if not isinstance(source, Features):
+        check_regime(source)
+    check_memory(
+        f"the kernel matrix of {len(x)} points, with its factor,",
+        2 * len(x) ** 2 * dtype.itemsize,
+        'method="low_rank" and a draw of sample_path',
+    )
+    return _dense(source, x, y, noise)
+
+
+def _new_points(given: DenseRegression | LowRankRegression, x: Array) -> Array:
+    check_inputs("x", x, given.x.shape[1])
+    return jnp.asarray(x, given.x.dtype)
 
 
 # --- dense --------------------------------------------------------------------------------------
 
 
-@eqx.filter_jit
-def _dense(source: "MoGP | Path", x: Array, y: Array, noise: Array) -> DenseRegression:
-    kernel = source.kernel(x) if isinstance(source, Path) else gp_kernel(source, x)
-    factor = jnp.linalg.cholesky(kernel + noise**2 * jnp.eye(len(x), dtype=x.dtype))
-    solved = jax.scipy.linalg.cho_solve((factor, True), y)
-    return DenseRegression(source, x, y, noise, factor, solved)
-
-
-def _cross(source: "MoGP | Path", x: Array, y: Array) -> tuple[Array, Array]:
-    """The kernel on points x and y, and the variances at x."""
+def _pair(source: "MoGP | Features", x: Array, y: Array) -> Pair:
+    """The kernel on points x and y."""
     if isinstance(source, Path):
-        return source.kernel(x, y), source.variance(x)
-    pair = gp_pair(source, input_pair(source, x, y))
-    return pair.xy, pair.xx
+        return pair_of(source, x, y)
+    if isinstance(source, Features):
+        left, right = source.design(x), source.design(y)
+        product = precise_matmul(left, right.T)
+        return Pair(jnp.sum(left**2, 1), product, jnp.sum(right**2, 1))
+    return gp_pair(source, input_pair(source, x, y))
+
+
+def _covariance(source: "MoGP | Features", x: Array, noise: Array) -> Array:
+    kernel = _pair(source, x, x).xy if isinstance(source, Features) else gp_kernel(source, x)
+    return kernel + noise**2 * jnp.eye(len(x), dtype=x.dtype)
+
+
+@eqx.filter_jit
+def _dense(source: "MoGP | Features", x: Array, y: Array, noise: Array) -> DenseRegression:
+    factor = definite_cholesky(_covariance(source, x, noise))
+    return DenseRegression(source, x, y, noise, factor, cho_solve((factor, True), y))
 
 
 @eqx.filter_jit
 def _dense_prediction(given: DenseRegression, x: Array) -> Prediction:
-    cross, variance = _cross(given.source, x, given.x)
-    half = jax.scipy.linalg.solve_triangular(given.factor, cross.T, lower=True)
-    left = jnp.maximum(variance - jnp.sum(half**2, 0), 0)
-    return Prediction(precise_matmul(cross, given.solved), left)
+    pair = _pair(given.source, x, given.x)
+    half = solve_triangular(given.factor, pair.xy.T, lower=True)
+    variance = jnp.maximum(pair.xx - jnp.sum(half**2, 0), 0)
+    return Prediction(precise_matmul(pair.xy, given.solved), variance)
 
 
 @eqx.filter_jit
 def _dense_draws(given: DenseRegression, x: Array, key: Array, num_samples: int) -> Array:
-    cross, _ = _cross(given.source, x, given.x)
-    own, _ = _cross(given.source, x, x)
-    half = jax.scipy.linalg.solve_triangular(given.factor, cross.T, lower=True)
-    factor = cholesky(own - precise_matmul(half.T, half))
+    cross = _pair(given.source, x, given.x).xy
+    half = solve_triangular(given.factor, cross.T, lower=True)
+    factor = cholesky(_pair(given.source, x, x).xy - precise_matmul(half.T, half))
     noise = jax.random.normal(key, (num_samples, len(x), given.y.shape[1]), x.dtype)
-    mean = precise_matmul(cross, given.solved)
-    return mean[None] + jnp.einsum("ij,sjk->sik", factor, noise)
+    draws = jnp.einsum("ij,sjk->sik", factor, noise)
+    return draws + jnp.broadcast_to(precise_matmul(cross, given.solved), draws.shape)
 
 
 # --- low rank -----------------------------------------------------------------------------------
 
 
-def _design(path: Path, x: Array) -> Array:
-    """Features with `F Fᵀ` the kernel of a path as a network: those behind the last scales."""
-    weight_scale, bias_scale = path.model.scales[-1]
-    bias = jnp.full((len(x), 1), bias_scale, x.dtype)
-    return jnp.concatenate([bias, weight_scale * path.features(x)], 1)
+@jax.custom_jvp
+def _gram(features: Array) -> Array:
+    """`FᵀF`, with one matrix product in its gradient, not two."""
+    return precise_matmul(features.T, features)
 
 
-def _sum_over_blocks(f, *arrays: Array):
-    """The sum of a function of blocks of rows."""
-    n = len(arrays[0])
-    whole = n // _BLOCK * _BLOCK
-    total = None
-    if whole:
-        blocks = [a[:whole].reshape(-1, _BLOCK, *a.shape[1:]) for a in arrays]
-        shapes = jax.eval_shape(f, *(b[0] for b in blocks))
-        start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        total, _ = jax.lax.scan(
-            lambda c, b: (jax.tree.map(jnp.add, c, f(*b)), None), start, tuple(blocks)
-        )
-    if whole < n:
-        rest = f(*(a[whole:] for a in arrays))
-        total = rest if total is None else jax.tree.map(jnp.add, total, rest)
-    return total
+@_gram.defjvp
+def _gram_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    half = precise_matmul(primals[0].T, tangents[0])
+    return _gram(*primals), half + half.T
 
 
 @eqx.filter_jit
-def _low_rank(path: Path, x: Array, y: Array, noise: Array) -> LowRankRegression:
+def _low_rank(source: Features, x: Array, y: Array, noise: Array) -> LowRankRegression:
     def statistics(x: Array, y: Array) -> tuple[Array, Array]:
-        features = _design(path, x)
-        return precise_matmul(features.T, features), precise_matmul(features.T, y)
+        features = source.design(x)
+        return _gram(features), precise_matmul(features.T, y)
 
-    square, product = _sum_over_blocks(statistics, x, y)
-    factor = jnp.linalg.cholesky(square + noise**2 * jnp.eye(len(square), dtype=x.dtype))
-    weights = jax.scipy.linalg.cho_solve((factor, True), product)
-    return LowRankRegression(path, x, y, noise, factor, weights)
+    gram, product = sum_over_rows(statistics, x, y, block=_BLOCK)
+    factor = definite_cholesky(gram + noise**2 * jnp.eye(len(gram), dtype=x.dtype))
+    return LowRankRegression(source, x, y, noise, factor, cho_solve((factor, True), product))
 
 
 @eqx.filter_jit
 def _low_rank_prediction(given: LowRankRegression, x: Array) -> Prediction:
-    features = _design(given.path, x)
-    half = jax.scipy.linalg.solve_triangular(given.factor, features.T, lower=True)
-    variance = given.noise_scale**2 * jnp.sum(half**2, 0)
-    return Prediction(precise_matmul(features, given.weights), variance)
+    def predict(point: Array) -> Prediction:
+        features = given.source.design(point[None])[0]
+        half = solve_triangular(given.factor, features, lower=True)
+        variance = given.noise_scale**2 * jnp.sum(half**2)
+        return Prediction(precise_matmul(features, given.weights), variance)
+
+    return jax.lax.map(predict, x, batch_size=min(_BLOCK, len(x)))
 
 
 @eqx.filter_jit
 def _low_rank_draws(given: LowRankRegression, x: Array, key: Array, num_samples: int) -> Array:
-    features = _design(given.path, x)
-    noise = jax.random.normal(key, (len(given.factor), num_samples * given.y.shape[1]), x.dtype)
-    off = jax.scipy.linalg.solve_triangular(given.factor, noise, lower=True, trans=1)
-    off = (given.noise_scale * off).reshape(len(given.factor), num_samples, -1)
-    return jnp.einsum("if,fsk->sik", features, given.weights[:, None] + off)
+    rank, outputs = given.weights.shape
+    noise = jax.random.normal(key, (rank, num_samples * outputs), x.dtype)
+    off = solve_triangular(given.factor, noise, lower=True, trans=1)
+    weights = given.noise_scale * off + jnp.tile(given.weights, (1, num_samples))
+
+    def draw(point: Array) -> Array:
+        return precise_matmul(given.source.design(point[None])[0], weights)
+
+    draws = jax.lax.map(draw, x, batch_size=min(_BLOCK, len(x)))
+    return jnp.moveaxis(draws.reshape(len(x), num_samples, outputs), 0, 1)
 
 
 # --- shared -------------------------------------------------------------------------------------
-
-
-def _log_normal(quadratic: Array, log_det: Array, shape: tuple[int, int]) -> Array:
-    n, outputs = shape
-    return -(quadratic + outputs * log_det + n * outputs * math.log(2 * math.pi)) / 2
 
 
 def _leave_one_out(y: Array, solved: Array, variance: Array) -> LeaveOneOut:

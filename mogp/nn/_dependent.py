@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from mogp import activations
+from mogp._arrays import Real
 from mogp._checks import Scale, check_choice, check_count, layer_scales
 from mogp.nn._linear import add_row, scale_row
 from mogp.nn._variances import held_unless, log_density, start_variances
@@ -134,16 +135,23 @@ class DependentMLP(eqx.Module):
 
     def pre_activations(self, x: Array) -> tuple[Array, ...]:
         """`Z¹, …, Z^(L+1)`, of shapes (…, width) and last (…, out_size)."""
-        scales = layer_scales(self.weight_scale, self.bias_scale, len(self.weights))
-        hidden = scales[0][0] / math.sqrt(self.in_size) * x
+        hidden = self._scales()[0][0] / math.sqrt(self.in_size) * x
         result: list[Array] = []
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            weight_scale, bias_scale = scales[layer]
             if layer > 0:
-                root = jnp.exp(self._log_variances()[layer - 1] / 2)
-                hidden = scale_row(self.activation(result[-1]), weight_scale * root)
-            result.append(add_row(hidden @ weight.T, bias_scale * bias))
+                hidden = self._scaled(layer, result[-1])
+            result.append(add_row(hidden @ weight.T, self._scales()[layer][1] * bias))
         return tuple(result)
+
+    def design(self, x: Array) -> Array:
+        """What the last weights multiply, of shape (…, 1 + width): `f = F [B, V]ᵀ`.
+
+        The entry `σ_b` for the bias, and `σ_v √λ_j φ(Z_j)` of the last hidden layer.
+        """
+        last = len(self.weights) - 1
+        hidden = self._scaled(last, self.pre_activations(x)[-2])
+        bias = jnp.full((*hidden.shape[:-1], 1), self._scales()[last][1], hidden.dtype)
+        return jnp.concatenate([bias, hidden], -1)
 
     def log_prior(self) -> Array:
         """Log-density of `V`, `B` and `log λ`, a scalar.
@@ -157,6 +165,14 @@ class DependentMLP(eqx.Module):
         for prior, width, u in zip(self.priors, self.prior_widths, self.log_variances, strict=True):
             total += log_density(prior, width, u)
         return total
+
+    def _scales(self) -> list[tuple[Real, Real]]:
+        return layer_scales(self.weight_scale, self.bias_scale, len(self.weights))
+
+    def _scaled(self, layer: int, nodes: Array) -> Array:
+        """`σ_v √λ φ(Z)` of the nodes before a layer of weights."""
+        root = jnp.exp(self._log_variances()[layer - 1] / 2)
+        return scale_row(self.activation(nodes), self._scales()[layer][0] * root)
 
     def _log_variances(self) -> tuple[Array, ...]:
         return tuple(
