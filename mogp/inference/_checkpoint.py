@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import equinox as eqx
 import jax
 import numpy as np
 from filelock import FileLock, Timeout
+from numpyro.distributions import Distribution
 
 from mogp._files import whole_file
 
@@ -28,7 +30,7 @@ def only_writer(path: Path | None) -> Iterator[None]:
     """Hold a checkpoint for this process until the block ends, even by a kill.
 
     Raises:
-        RuntimeError: if another process holds it.
+        BlockingIOError: if another process holds it.
     """
     if path is None:
         yield
@@ -38,7 +40,7 @@ def only_writer(path: Path | None) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RuntimeError(f"checkpoint {path} is being written by another process") from None
+        raise BlockingIOError(f"checkpoint {path} is being written by another process") from None
     try:
         yield
     finally:
@@ -79,6 +81,25 @@ def fingerprint(*arrays: Any) -> str:
     for array in arrays:
         crc = zlib.crc32(np.ascontiguousarray(array).tobytes(), crc)
     return f"{crc:08x}"
+
+
+def description(value: Any) -> str:
+    """A module, or a law of NumPyro, with all its numbers: the same text in every process."""
+    if isinstance(value, Distribution):
+        # A law's leaves come in another order in every process.
+        names, base = sorted(value.arg_constraints), getattr(value, "base_dist", None)
+        parts = [f"{name}={description(getattr(value, name))}" for name in names]
+        parts += [str(sorted(np.ravel(a).tolist() for a in jax.tree.leaves(value)))] * (not names)
+        parts += [description(base)] * (base is not None)
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if isinstance(value, eqx.Module):
+        parts = [f"{f.name}={description(getattr(value, f.name))}" for f in fields(value)]
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(description, value))})"
+    if callable(value):
+        return str(getattr(value, "__qualname__", type(value).__name__))
+    return repr(np.asarray(value).tolist())
 
 
 def structure(tree: Any) -> str:

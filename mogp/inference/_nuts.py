@@ -138,8 +138,8 @@ def nuts(
         by_chain,
     )
     settings = {
-        "model": repr(model),
-        "likelihood": repr(setup.likelihood),
+        "model": _checkpoint.description(model),
+        "likelihood": _checkpoint.description(setup.likelihood),
         "sizes": [setup.width, setup.num_jumps, setup.num_diffuse, setup.method],
         "num_warmup": num_warmup,
         "target_accept": target_accept,
