@@ -11,10 +11,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mogp import __version__
+from mogp import __version__, tables
 from mogp.compare import Row, Settings, compare
 from mogp.datasets import DataError
 from mogp.experiment_gm import EXPERIMENTS, final_errors, run, settings_for
+from mogp.fit import LIKELIHOODS, fit, load
+from mogp.fit import Settings as FitSettings
+from mogp.report import warnings_of
 
 app = typer.Typer(
     help="Bayesian mixtures of Gaussian processes: wide networks with random node variances, and "
@@ -169,6 +172,101 @@ def experiment_command(
         console.print(f"  {label:<26} test error {text}", highlight=False)
     for suffix in ("png", "nc"):
         console.print(f"  {out / f'{settings.name}.{suffix}'}", highlight=False)
+
+
+@app.command("fit")
+def fit_command(
+    data: Annotated[Path, typer.Argument(help="Table: .csv, .parquet or .npz.")],
+    target: Annotated[str, typer.Option(help="Column to predict.")],
+    inputs: Annotated[
+        str | None, typer.Option(help="Columns to predict it from, with commas; all others.")
+    ] = None,
+    prior: Annotated[
+        str, typer.Option(help="On node variances: iid, horseshoe, gbfry(alpha=…, tau=…), ….")
+    ] = FitSettings.prior,
+    likelihood: Annotated[
+        str,
+        typer.Option(help=f"{', '.join(LIKELIHOODS)}. auto: text is classes, numbers gaussian."),
+    ] = FitSettings.likelihood,
+    hidden: Annotated[int, typer.Option(help="Hidden layers.")] = FitSettings.hidden,
+    width: Annotated[
+        int | None, typer.Option(help="Nodes in a hidden layer; without, infinitely many.")
+    ] = None,
+    jumps: Annotated[
+        int, typer.Option(help="Jumps kept in a hidden layer of infinite width.")
+    ] = FitSettings.num_jumps,
+    activation: Annotated[
+        str, typer.Option(help="Activation of the hidden layers.")
+    ] = FitSettings.activation,
+    samples: Annotated[int, typer.Option(help="Draws a chain.")] = FitSettings.samples,
+    warmup: Annotated[
+        int, typer.Option(help="Draws a chain before these, for adaptation.")
+    ] = FitSettings.warmup,
+    chains: Annotated[int, typer.Option(help="Independent chains.")] = FitSettings.chains,
+    test: Annotated[Path | None, typer.Option(help="Table with the test rows.")] = None,
+    test_fraction: Annotated[
+        float, typer.Option(help="Share of the rows held out, where there is no --test.")
+    ] = FitSettings.test_fraction,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = FitSettings.seed,
+    out: Annotated[Path, typer.Option(help="New folder for the results.")] = Path("mogp-fit"),
+) -> None:
+    """Fit a table of your own: regression or classification by NUTS, with a report.
+
+    Writes report.html with its pictures, fit.json and posterior.nc, from which `mogp predict`
+    works. A command that was interrupted goes on where it stopped.
+
+    Example: `mogp fit houses.csv --target price --out houses`
+    """
+    settings = FitSettings(
+        target=target,
+        inputs=None if inputs is None else tuple(filter(None, map(str.strip, inputs.split(",")))),
+        prior=prior,
+        hidden=hidden,
+        width=width,
+        num_jumps=jumps,
+        activation=activation,
+        likelihood=likelihood,
+        samples=samples,
+        warmup=warmup,
+        chains=chains,
+        test_fraction=test_fraction,
+        seed=seed,
+    )
+    try:
+        result = fit(settings, data, out, test=test, progress=sys.stderr.isatty())
+    except KeyboardInterrupt:
+        sys.stderr.write("mogp: interrupted; the same command goes on from its last checkpoint\n")
+        raise typer.Exit(130) from None
+    record, console = result.record, Console()
+    for name, value in record["scores"].get("test", {}).items():
+        console.print(f"  test {name:<9} {value:.4g}", highlight=False)
+    loo, found = record["scores"]["loo"], record["convergence"]
+    console.print(f"  leave-one-out nll {loo['nll']:.4g} ± {loo['se']:.2g}", highlight=False)
+    console.print(
+        f"  {found['divergences']} divergences, R̂ at most {found['r_hat']:.3f}, ESS at least "
+        f"{found['ess']:.0f}",
+        highlight=False,
+    )
+    for sentence in warnings_of(record):
+        console.print(f"  {sentence}", highlight=False)
+    for name in ("report.html", "fit.json", "posterior.nc"):
+        console.print(f"  {out / name}", highlight=False)
+
+
+@app.command("predict")
+def predict_command(
+    folder: Annotated[Path, typer.Argument(help="Folder that `mogp fit` wrote.")],
+    data: Annotated[Path, typer.Argument(help="Table with the inputs: .csv, .parquet or .npz.")],
+    out: Annotated[Path, typer.Option(help="File for the predictions: .csv, .parquet or .npz.")],
+) -> None:
+    """Predict the rows of a table: mean, sd and quantiles, or class probabilities.
+
+    Example: `mogp predict houses new.csv --out predictions.csv`
+    """
+    tables.check_suffix(out)
+    frame = tables.read(data)
+    tables.write(load(folder).predict(frame, str(data)), out)
+    Console().print(f"  {out}: {len(frame)} rows", highlight=False)
 
 
 def _counts(text: str) -> tuple[int, ...]:

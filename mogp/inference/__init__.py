@@ -12,7 +12,7 @@ from mogp.inference._likelihoods import (
     Poisson,
     StudentT,
 )
-from mogp.inference._nuts import nuts
+from mogp.inference._nuts import load_posterior, nuts
 from mogp.inference._objective import Scores, categorical, evaluate, gaussian, log_prior
 from mogp.inference._optimizers import per_parameter
 from mogp.inference._posterior import Posterior, Predictive
@@ -33,6 +33,7 @@ __all__ = [
     "fit",
     "gaussian",
     "gm_model",
+    "load_posterior",
     "log_prior",
     "nuts",
     "per_parameter",

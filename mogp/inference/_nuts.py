@@ -288,17 +288,81 @@ def _joined(parts: list[Any]) -> Any:
     return jax.tree.map(lambda *a: np.concatenate(a), *parts) if parts else None
 
 
-def _posterior(
-    setup: Setup, x: Array, targets: Array, draws: _Draws, attrs: dict[str, Any], key: Array
+def load_posterior(
+    path: str | Path, model: MoGP, *, likelihood: str | Likelihood = "gaussian"
 ) -> Posterior:
-    values = {name: jnp.asarray(np.swapaxes(a, 0, 1)) for name, a in draws.values.items()}
+    """Read what `Posterior.save` wrote of a posterior by `nuts`.
+
+    Args:
+        path: netCDF file.
+        model: as given to `nuts`.
+        likelihood: as given to `nuts`.
+
+    Raises:
+        ValueError: if the file is another, or the posterior that of another model or likelihood.
+        OSError: if the file cannot be opened.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, tempfile
+        >>> from mogp import MoGP, inference, priors
+        >>> x, model = jnp.linspace(-2, 2, 10)[:, None], MoGP([priors.Deterministic()])
+        >>> posterior = inference.nuts(
+        ...     model, x, jnp.sin(x), key=jax.random.key(0), num_warmup=20, num_samples=5,
+        ...     num_chains=1, progress=False,
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     posterior.save(f"{folder}/posterior.nc")
+        ...     again = inference.load_posterior(f"{folder}/posterior.nc", model)
+        >>> bool((again.predict(x).mean() == posterior.predict(x).mean()).all())
+        True
+    """
+    with xr.open_datatree(path, engine="h5netcdf") as file:
+        tree = file.load()
+    law = likelihood_of(likelihood)
+    try:
+        settings = json.loads(tree.attrs["settings"])
+        width, jumps, num_diffuse, method = settings["sizes"]
+    except (KeyError, ValueError, TypeError):
+        raise ValueError(f"{path} holds no posterior by mogp.inference.nuts") from None
+    for name, value in (("model", model), ("likelihood", law)):
+        if settings[name] != (given := _checkpoint.description(value)):
+            raise ValueError(f"{name} must be that of {path}, {settings[name]}, got {given}")
+    x, targets = (
+        jnp.asarray(tree[group][name].values)
+        for group, name in (("constant_data", "x"), ("observed_data", "y"))
+    )
+    setup = Setup(
+        model,
+        law,
+        x.shape[1],
+        law.num_outputs(targets),
+        None if width is None else tuple(width),
+        tuple(jumps),
+        num_diffuse,
+        method,
+    )
+    values = {str(name): jnp.asarray(a.values) for name, a in tree["posterior"].data_vars.items()}
+    return dataclasses.replace(_of_values(setup, x, targets, values), data=tree)
+
+
+def _of_values(setup: Setup, x: Array, targets: Array, values: dict[str, Array]) -> Posterior:
+    """The posterior, still without a tree, from values of all sites of shape (chains, draws, …)."""
     sources, likelihoods = eqx.filter_vmap(eqx.filter_vmap(setup.draw))(values)
     shape = next(iter(values.values())).shape[:2]
     likelihoods = jax.tree.map(lambda a: a if eqx.is_array(a) else jnp.full(shape, a), likelihoods)
     observed = None
     if setup.likelihood.is_conjugate:
         observed = Observed(x, targets, setup.method)
-    posterior = Posterior(xr.DataTree(), sources, likelihoods, observed)
+    return Posterior(xr.DataTree(), sources, likelihoods, observed)
+
+
+def _posterior(
+    setup: Setup, x: Array, targets: Array, draws: _Draws, attrs: dict[str, Any], key: Array
+) -> Posterior:
+    values = {name: jnp.asarray(np.swapaxes(a, 0, 1)) for name, a in draws.values.items()}
+    shape = next(iter(values.values())).shape[:2]
+    posterior = _of_values(setup, x, targets, values)
+    sources, likelihoods, observed = posterior.sources, posterior.likelihood, posterior.observed
     by_y, by_prior = jax.random.split(key)
     predictive = posterior.predict(x)
     log_likelihood = pointwise(*flattened((sources, likelihoods)), observed, x, targets)

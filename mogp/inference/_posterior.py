@@ -1,5 +1,6 @@
 """Posteriors: draws of functions, their predictions, and an ArviZ DataTree about them."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from jax.typing import ArrayLike
 from mogp import limit
 from mogp._checks import check_between, check_inputs
 from mogp._files import whole_file
-from mogp.inference._likelihoods import Likelihood
+from mogp.inference._likelihoods import Bernoulli, Likelihood
 
 
 class Predictive(eqx.Module):
@@ -62,14 +63,19 @@ class Predictive(eqx.Module):
             key: for `crps` and `coverage`, which need draws of observations; fixed without.
 
         Returns:
-            `nll`, the mean negative log-density; for labels `accuracy`, `brier` (sum over classes)
-            and `ece`, the expected calibration error of the most probable class in 15 bins of equal
-            width; otherwise `rmse`, `crps`, the mean continuous ranked probability score (its
-            unbiased estimate), and `coverage`, the share within 90 % intervals.
+            `nll`, the mean negative log-density; for labels, and for 0 and 1, `accuracy`, `brier`
+            (sum over classes) and `ece`, the expected calibration error of the most probable class
+            in 15 bins of equal width; otherwise `rmse`, `crps`, the mean continuous ranked
+            probability score (its unbiased estimate), and `coverage`, the share within 90 %
+            intervals.
         """
         targets, scores = self._targets(y), {"nll": -float(jnp.mean(self.log_density(y)))}
         if targets.ndim == 1:
             return scores | _of_classes(np.asarray(self.mean()), np.asarray(targets))
+        if isinstance(self.likelihood, Bernoulli):
+            of_1 = np.asarray(self.mean()).ravel()
+            labels = np.asarray(targets).ravel().astype(int)
+            return scores | _of_classes(np.stack([1 - of_1, of_1], 1), labels)
         return scores | self._of_numbers(targets, jax.random.key(0) if key is None else key)
 
     def _of_numbers(self, targets: Array, key: Array) -> dict[str, float]:
@@ -186,7 +192,13 @@ class Posterior:
 
 def flattened(tree: Any) -> Any:
     """Arrays with one axis of draws in place of chains and draws."""
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]) if eqx.is_array(a) else a, tree)
+
+    def merged(leaf: Any) -> Any:
+        return (
+            leaf.reshape(math.prod(leaf.shape[:2]), *leaf.shape[2:]) if eqx.is_array(leaf) else leaf
+        )
+
+    return jax.tree.map(merged, tree)
 
 
 @eqx.filter_jit
