@@ -3,7 +3,7 @@
 import operator
 import os
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -127,7 +127,9 @@ def check_labels(name: str, value: ArrayLike, count: int, classes: int) -> None:
         )
 
 
-Scale = Real | Distribution | Sequence[Real | Distribution]  # one, or one a layer of weights
+Scale: TypeAlias = (
+    Real | Distribution | Sequence[Real | Distribution]
+)  # one, or one a layer of weights
 
 
 def layer_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> list[tuple[Real, Real]]:
@@ -161,7 +163,7 @@ def check_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> None:
 
 def one_a_layer(name: str, value: Scale, layers: int) -> tuple[Any, ...]:
     """One value for each layer of weights."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * layers
+    values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * layers
     if len(values) != layers:
         raise ValueError(
             f"{name} must be one number, or one a layer of weights ({layers}), got {value}"

@@ -1,5 +1,6 @@
 """Posteriors by NUTS; posterior modes and maximum likelihood by stochastic gradients."""
 
+from mogp.inference._calibration import calibrate
 from mogp.inference._fit import Fit, fit
 from mogp.inference._flow import wasserstein_flow
 from mogp.inference._gm_model import gm_model
@@ -28,6 +29,7 @@ __all__ = [
     "Predictive",
     "Scores",
     "StudentT",
+    "calibrate",
     "categorical",
     "evaluate",
     "fit",

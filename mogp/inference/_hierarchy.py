@@ -40,7 +40,7 @@ def sample_parameters(prior: PriorT, name: str = "prior") -> PriorT:
         ()
     """
     if isinstance(prior, MoGP):
-        return MoGP(
+        return MoGP(  # type: ignore[return-value]  # a MoGP for a MoGP
             [sample_parameters(each, f"prior{i}") for i, each in enumerate(prior.priors)],
             prior.activation,
             _sample_scale("weight_scale", prior.weight_scale),

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,10 +13,11 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution
 
+from mogp import limit
 from mogp._arrays import Real
 from mogp._checks import check_between, is_concrete
 
-Parameter = Real | Distribution
+Parameter: TypeAlias = Real | Distribution
 
 
 class Likelihood(eqx.Module):
@@ -69,6 +70,10 @@ class Likelihood(eqx.Module):
         """How many outputs checked observations need."""
         return y.shape[1]
 
+    def condition(self, source: Any, x: Array, y: Array, method: str) -> limit.Regression:
+        """The posterior given all but the weights of the outputs, if conjugate."""
+        raise NotImplementedError(f"a posterior under {self} has no closed form")
+
     def mean(self, outputs: Array) -> Array:
         """Expected observations: of the shape of the outputs; probabilities for classes."""
         return self.law(outputs).mean
@@ -87,6 +92,9 @@ class Gaussian(Likelihood):
         if variance is not None:
             scale = jnp.sqrt(scale**2 + jnp.broadcast_to(variance[..., None], scale.shape))
         return dist.Normal(outputs, scale).to_event(1)
+
+    def condition(self, source: Any, x: Array, y: Array, method: str) -> limit.Regression:
+        return limit.condition(source, x, y, noise_scale=self.noise_scale, method=method)
 
 
 class StudentT(Likelihood):

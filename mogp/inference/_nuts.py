@@ -11,22 +11,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
 import xarray as xr
 from jax import Array
 from jax.typing import ArrayLike
 from numpyro.infer import NUTS, Predictive, init_to_sample
 from tqdm.auto import tqdm
 
-from mogp._checks import check_between, check_choice, check_count, check_inputs
+from mogp._checks import check_between, check_count, check_inputs
 from mogp.architecture import MoGP
 from mogp.inference import _checkpoint
-from mogp.inference._hierarchy import sample_parameters
 from mogp.inference._likelihoods import Likelihood, likelihood_of
 from mogp.inference._posterior import Observed, Posterior, flattened, pointwise
-from mogp.inference._setup import Setup
-from mogp.limit._jumps import numbers_of_jumps
-from mogp.limit._recursion import layers_of
+from mogp.inference._setup import Setup, setup_of
 
 _STATS = {
     "diverging": "diverging",
@@ -118,12 +114,12 @@ def nuts(
     ):
         check_count(name, value)
     check_between("target_accept", target_accept, 0, 1)
-    x, setup = (
-        jnp.asarray(x),
-        setup_of(model, x, y, likelihood, width, num_jumps, num_diffuse, method),
-    )
-    targets = setup.likelihood.targets(y, len(x))
+    check_inputs("x", x)
+    x, law = jnp.asarray(x), likelihood_of(likelihood)
+    targets = law.targets(y, len(x))
     targets = targets.astype(x.dtype) if targets.ndim == 2 else targets
+    outputs = law.num_outputs(targets)
+    setup = setup_of(model, x, law, outputs, width, num_jumps, num_diffuse, method)
 
     by_chain, by_rest = jax.random.split(key)
     run = _Run(
@@ -150,40 +146,6 @@ def nuts(
     path = None if checkpoint is None else Path(checkpoint)
     draws, interrupted = _draw(run, num_samples, path, settings, progress)
     return _posterior(setup, x, targets, draws, settings | {"interrupted": interrupted}, by_rest)
-
-
-def setup_of(
-    model: MoGP,
-    x: ArrayLike,
-    y: ArrayLike,
-    likelihood: str | Likelihood,
-    width: int | Sequence[int] | None,
-    num_jumps: int | Sequence[int],
-    num_diffuse: int,
-    method: str | None,
-) -> Setup:
-    """The Bayesian model, with arguments checked."""
-    check_inputs("x", x)
-    law = likelihood_of(likelihood)
-    targets = law.targets(y, np.shape(x)[0])
-    finite, jumps = None, (0,) * model.depth
-    if width is None:
-        with numpyro.handlers.seed(rng_seed=0):
-            layers = layers_of(sample_parameters(model))
-        jumps = numbers_of_jumps(layers, model.activation, num_jumps, 0.0)
-    else:
-        widths = [width] * model.depth if isinstance(width, int) else list(width)
-        if len(widths) != model.depth:
-            raise ValueError(f"width must have one entry a prior ({model.depth}), got {width}")
-        finite = tuple(check_count("width", each) for each in widths)
-    if method is None:
-        method = "dense" if finite is None and np.shape(x)[0] <= 500 else "low_rank"
-    check_choice("method", method, ("dense", "low_rank"))
-    if method == "dense" and finite is not None:
-        raise ValueError("method must be 'low_rank' for a finite network, whose rank is low")
-    check_count("num_diffuse", num_diffuse)
-    in_size, num_outputs = np.shape(x)[1], law.num_outputs(targets)
-    return Setup(model, law, in_size, num_outputs, finite, jumps, num_diffuse, method)
 
 
 class _Run:
@@ -267,7 +229,7 @@ def _draw(
                     # Pieces end with the warmup, and there is room for `every` draws.
                     end = min(done + run.every, run.num_warmup if done < run.num_warmup else total)
                     state, traced = run.advance(run.state, jnp.asarray(end - done))
-                    run.state = jax.block_until_ready(state)
+                    run.state = jax.block_until_ready(state)  # type: ignore[no-untyped-call]
                     if done >= run.num_warmup:
                         parts.append(jax.tree.map(lambda a: np.asarray(a[: end - done]), traced))  # noqa: B023
                     if path is not None:
@@ -365,7 +327,8 @@ def _posterior(
     sources, likelihoods, observed = posterior.sources, posterior.likelihood, posterior.observed
     by_y, by_prior = jax.random.split(key)
     predictive = posterior.predict(x)
-    log_likelihood = pointwise(*flattened((sources, likelihoods)), observed, x, targets)
+    flat = flattened(sources), flattened(likelihoods)
+    log_likelihood = pointwise(flat[0], flat[1], observed, x, targets)
     simulate = Predictive(setup.numpyro_model, num_samples=shape[1])
     prior = simulate(by_prior, x)
     groups = {

@@ -14,7 +14,6 @@ import xarray as xr
 from jax import Array
 from jax.typing import ArrayLike
 
-from mogp import limit
 from mogp._checks import check_between, check_inputs
 from mogp._files import whole_file
 from mogp.inference._likelihoods import Bernoulli, Likelihood
@@ -171,14 +170,15 @@ class Posterior:
         Raises:
             ValueError: if `x` does not fit.
         """
-        check_inputs("x", x, self.sources.weights[0].shape[-1])
+        check_inputs("x", x, getattr(self.sources, "in_size", None))
         flat = flattened((self.sources, self.likelihood))
-        total = len(flat[0].weights[0])
+        total = len(jax.tree.leaves(flat)[0])
         if num_draws is not None and num_draws < total:
             keep = np.linspace(0, total - 1, num_draws).round().astype(int)
             flat = jax.tree.map(lambda a: a[keep] if eqx.is_array(a) else a, flat)
-        outputs, variance = _predictions(*flat, self.observed, x)
-        return Predictive(flat[1], outputs, variance)
+        sources, likelihoods = flat
+        outputs, variance = _predictions(sources, likelihoods, self.observed, x)
+        return Predictive(likelihoods, outputs, variance)
 
     def evaluate(self, x: Array, y: ArrayLike, *, key: Array | None = None) -> dict[str, float]:
         """Scores of the predictions at `x` against `y`: `Predictive.evaluate`."""
@@ -211,7 +211,8 @@ def _predictions(
         source, likelihood = eqx.combine(arrays, static)
         if observed is None:
             return source(x), None
-        return tuple(_given(source, likelihood, observed).predict(x))
+        given = likelihood.condition(source, observed.x, observed.y, observed.method)
+        return tuple(given.predict(x))
 
     return jax.lax.map(one, arrays)
 
@@ -227,16 +228,7 @@ def pointwise(
         source, likelihood = eqx.combine(arrays, static)
         if observed is None:
             return likelihood.law(source(x)).log_prob(targets)
-        return jnp.sum(_given(source, likelihood, observed).leave_one_out().log_density, 1)
+        given = likelihood.condition(source, x, targets, observed.method)
+        return jnp.sum(given.leave_one_out().log_density, 1)
 
     return jax.lax.map(one, arrays)
-
-
-def _given(source: Any, likelihood: Likelihood, observed: Observed) -> Any:
-    return limit.condition(
-        source,
-        observed.x,
-        observed.y,
-        noise_scale=likelihood.noise_scale,
-        method=observed.method,
-    )

@@ -1,6 +1,7 @@
 """The NumPyro model of a network or of the limit, and functions from its parameters."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,12 @@ import numpyro.distributions as dist
 from jax import Array
 
 from mogp import limit
-from mogp._checks import is_concrete
+from mogp._checks import check_choice, check_count, is_concrete
 from mogp.architecture import MoGP
 from mogp.inference._hierarchy import sample_parameters
 from mogp.inference._likelihoods import Likelihood
 from mogp.limit._dense import gaussian_draws
-from mogp.limit._jumps import LayerJumps
+from mogp.limit._jumps import LayerJumps, numbers_of_jumps
 from mogp.limit._linalg import cholesky
 from mogp.limit._recursion import layers_of, skeleton
 from mogp.nn import DependentMLP
@@ -67,12 +68,11 @@ class Setup:
         model, likelihood = sample_parameters(self.model), self.likelihood.drawn()
         source = self._source(model, self._sample(model, x.dtype, y is None))
         if y is None or not self.likelihood.is_conjugate:
-            outputs = self._outputs(source, x) if self.is_dense else source(x)
+            exact = self.is_dense and isinstance(source, limit.Path)
+            outputs = self._outputs(source.kernel(x)) if exact else source(x)
             numpyro.sample("y", likelihood.law(outputs), obs=y)
             return
-        given = limit.condition(
-            source, x, y, noise_scale=likelihood.noise_scale, method=self.method
-        )
+        given = likelihood.condition(source, x, y, self.method)
         numpyro.factor("log_marginal_likelihood", given.log_marginal_likelihood())
 
     def draw(self, values: Values) -> tuple[Source, Likelihood]:
@@ -161,10 +161,40 @@ class Setup:
             jumps.append(LayerJumps(sizes, diffuse, jnp.zeros_like(diffuse)))
         return limit.Path(skeleton(model), weights, biases, tuple(jumps), self.num_diffuse)
 
-    def _outputs(self, source: Source, x: Array) -> Array:
-        """A draw of the outputs on points from the kernel of a path."""
-        noise = numpyro.prng_key()
-        return gaussian_draws(cholesky(source.kernel(x)), noise, self.num_outputs).T
+    def _outputs(self, kernel: Array) -> Array:
+        """A draw of the outputs on points from their kernel."""
+        return gaussian_draws(cholesky(kernel), numpyro.prng_key(), self.num_outputs).T
+
+
+def setup_of(
+    model: MoGP,
+    x: Array,
+    likelihood: Likelihood,
+    num_outputs: int,
+    width: int | Sequence[int] | None,
+    num_jumps: int | Sequence[int],
+    num_diffuse: int,
+    method: str | None,
+) -> Setup:
+    """The Bayesian model, with arguments checked."""
+    finite, jumps = None, (0,) * model.depth
+    if width is None:
+        with numpyro.handlers.seed(rng_seed=0):
+            layers = layers_of(sample_parameters(model))
+        jumps = numbers_of_jumps(layers, model.activation, num_jumps, 0.0)
+    else:
+        widths = [width] * model.depth if isinstance(width, int) else list(width)
+        if len(widths) != model.depth:
+            raise ValueError(f"width must have one entry a prior ({model.depth}), got {width}")
+        finite = tuple(check_count("width", each) for each in widths)
+    if method is None:
+        method = "dense" if finite is None and len(x) <= 500 else "low_rank"
+    check_choice("method", method, ("dense", "low_rank"))
+    if method == "dense" and finite is not None:
+        raise ValueError("method must be 'low_rank' for a finite network, whose rank is low")
+    check_count("num_diffuse", num_diffuse)
+    sizes = finite, jumps, num_diffuse
+    return Setup(model, likelihood, x.shape[1], num_outputs, *sizes, method)
 
 
 def _network(

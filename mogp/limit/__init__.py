@@ -16,6 +16,7 @@ from mogp.limit._regression import (
     Features,
     LeaveOneOut,
     LowRankRegression,
+    Regression,
     Prediction,
     condition,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "LayerJumps",
     "LeaveOneOut",
     "LowRankRegression",
+    "Regression",
     "Moments",
     "Path",
     "Prediction",

@@ -174,6 +174,9 @@ class LowRankRegression(eqx.Module):
         )
 
 
+Regression = DenseRegression | LowRankRegression
+
+
 def condition(
     source: "MoGP | Features",
     x: Array,
@@ -181,7 +184,7 @@ def condition(
     *,
     noise_scale: Real,
     method: str = "dense",
-) -> DenseRegression | LowRankRegression:
+) -> Regression:
     """The posterior of a function given observations `y = f(x) + noise_scale ε`.
 
     The weights behind the last hidden layer are integrated out. What is before them is given: in
@@ -242,7 +245,7 @@ def condition(
     return _dense(source, x, y, noise)
 
 
-def _new_points(given: DenseRegression | LowRankRegression, x: Array) -> Array:
+def _new_points(given: Regression, x: Array) -> Array:
     check_inputs("x", x, given.x.shape[1])
     return jnp.asarray(x, given.x.dtype)
 
