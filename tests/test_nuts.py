@@ -270,7 +270,7 @@ def test_interruption_keeps_what_was_drawn(whole, tmp_path, monkeypatch):
 def test_a_second_writer_is_refused(tmp_path):
     with (
         _checkpoint.only_writer(tmp_path / "chain"),
-        pytest.raises(RuntimeError, match="is being written by another process"),
+        pytest.raises(BlockingIOError, match="is being written by another process"),
     ):
         inference.nuts(MODEL, X, Y, key=jax.random.key(3), num_jumps=3,
                        checkpoint=tmp_path / "chain", **SHORT)  # fmt: skip
