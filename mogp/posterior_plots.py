@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 _ORANGE, _BLUE, _GREY = "#D55E00", "#0072B2", "0.55"
 _CHAINS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -114,11 +114,14 @@ def rank_histogram(ranks: np.ndarray, *, title: str = "") -> Figure:
 
     figure, axes = _figure("share of draws below the observation", "rows", title)
     bins = int(np.clip(len(ranks) // 8, 4, 20))
-    axes.hist(ranks, bins=bins, range=(0, 1), color=_BLUE, alpha=0.55, edgecolor="white")
+    counts = axes.hist(ranks, bins=bins, range=(0, 1), color=_BLUE, alpha=0.55, edgecolor="white")[
+        0
+    ]
     low, high = stats.binom.interval(0.9, len(ranks), 1 / bins)
     axes.axhspan(low, high, color="0.85", zorder=0, label="90 % of bins if calibrated")
     axes.axhline(len(ranks) / bins, color=_GREY, linewidth=1, zorder=0)
     axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.25 * max(counts.max(), high))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize="small")
     return figure
@@ -172,7 +175,7 @@ def chains(values: Mapping[str, np.ndarray], *, title: str = "") -> Figure:
         for k, colour in zip(range(num_chains), _CHAINS * num_chains, strict=False):
             left.plot(draws[k], color=colour, linewidth=0.5, alpha=0.8)
             counts, edges = np.histogram(ranks[k], bins=bins, range=(0, 1))
-            right.stairs(counts * bins / num, edges, color=colour, linewidth=1.3)
+            right.stairs(counts * bins / num, edges, baseline=None, color=colour, linewidth=1.3)
         right.axhline(1, color=_GREY, linewidth=0.8, linestyle="--")
         right.set_ylim(0, None)
         left.set_ylabel(name, fontsize="small")
@@ -192,11 +195,15 @@ def before_after(
 ) -> Figure:
     """Densities of positive unknowns before and after the data, on a logarithmic axis.
 
+    Curves are kernel estimates of the density of the logarithm.
+
     Args:
         prior: name = draws, of any shape.
         posterior: the same names.
         title: title of the figure.
     """
+    from scipy import stats
+
     columns = min(3, len(posterior))
     rows = -(-len(posterior) // columns)
     figure = Figure(figsize=(3.2 * columns, 0.6 + 2.1 * rows), layout="constrained")
@@ -206,14 +213,17 @@ def before_after(
         ends = np.quantile(logs[0], [0.005, 0.995])
         low, high = min(ends[0], logs[1].min()), max(ends[1], logs[1].max())
         looks = ((_GREY, "prior", 0.25), (_BLUE, "posterior", 0.45))
+        grid = np.linspace(low, high, 200)
         for draws, (colour, label, alpha) in zip(logs, looks, strict=True):
-            counts, edges = np.histogram(draws, bins=40, range=(low, high))
-            height = counts / (len(draws) * np.diff(edges))
-            axes.stairs(height, edges, fill=True, color=colour, alpha=alpha, label=label)
+            height = stats.gaussian_kde(draws)(grid)
+            axes.fill_between(10**grid, height, color=colour, alpha=alpha, label=label, linewidth=0)
         axes.set_title(name, fontsize="small")
         axes.set_yticks([])
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=high - low > 3))
-        axes.xaxis.set_major_formatter(lambda v, _: f"{10**v:.3g}")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high - low < 2 else (1,)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_ylim(0, None)
         axes.tick_params(labelsize="x-small")
         axes.spines[["top", "right", "left"]].set_visible(False)
     for axes in panels[len(posterior) :]:
