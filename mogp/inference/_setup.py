@@ -68,8 +68,10 @@ class Setup:
         model, likelihood = sample_parameters(self.model), self.likelihood.drawn()
         source = self._source(model, self._sample(model, x.dtype, y is None))
         if y is None or not self.likelihood.is_conjugate:
-            exact = self.is_dense and isinstance(source, limit.Path)
-            outputs = self._outputs(source.kernel(x)) if exact else source(x)
+            if self.is_dense and isinstance(source, limit.Path):
+                outputs = self._outputs(source.kernel(x))
+            else:
+                outputs = source(x)
             numpyro.sample("y", likelihood.law(outputs), obs=y)
             return
         given = likelihood.condition(source, x, y, self.method)
@@ -91,8 +93,8 @@ class Setup:
         widths, depth, values = self._widths(), self.model.depth, {}
 
         def normal(name: str, shape: tuple[int, ...]) -> None:
-            law = dist.Normal(jnp.zeros(shape, dtype), jnp.ones(shape, dtype)).to_event(len(shape))
-            values[name] = numpyro.sample(name, law)
+            law = dist.Normal(jnp.zeros((), dtype), jnp.ones((), dtype)).expand(shape)
+            values[name] = numpyro.sample(name, law.to_event(len(shape)))
 
         for i, (_, bias_scale) in enumerate(model.scales):
             if i == depth and (self.is_dense or (self.likelihood.is_conjugate and not outputs)):
@@ -109,8 +111,8 @@ class Setup:
         values = {}
         for i, (layer, num) in enumerate(zip(layers_of(model), self.num_jumps, strict=True)):
             if not layer.is_gaussian:
-                law = dist.Exponential(jnp.ones(num, dtype)).to_event(1)
-                arrivals = jnp.cumsum(numpyro.sample(f"gaps{i}", law))
+                law = dist.Exponential(jnp.ones((), dtype)).expand((num,))
+                arrivals = jnp.cumsum(numpyro.sample(f"gaps{i}", law.to_event(1)))
                 sizes = layer.levy.inverse_tail(arrivals).astype(dtype)
                 diffuse = (layer.location + layer.levy.moment(1, sizes[-1])).astype(dtype)
                 for name, value in ((f"node_variances{i}", sizes), (f"diffuse{i}", diffuse)):

@@ -16,8 +16,8 @@ from mogp.limit._regression import (
     Features,
     LeaveOneOut,
     LowRankRegression,
-    Regression,
     Prediction,
+    Regression,
     condition,
 )
 
