@@ -60,6 +60,11 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("hidden", "num_jumps", "samples", "warmup", "chains"):
             check_count(name, getattr(self, name))
+        if self.samples * self.chains < 25:
+            raise ValueError(
+                "samples must give at least 25 draws in all, which leave-one-out needs, got "
+                f"{self.samples} of each of {self.chains} chains"
+            )
         if self.width is not None:
             check_count("width", self.width)
         check_choice("likelihood", self.likelihood, LIKELIHOODS)

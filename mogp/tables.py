@@ -129,7 +129,6 @@ class Encoding:
 
     def targets(self, frame: pd.DataFrame, source: str = "the table") -> np.ndarray:
         """Standardised targets (n,), float64; or numbers of the classes (n,), integers."""
-        _check_columns(frame, [self.target], source)
         check_complete(frame, [self.target], source)
         if self.classes is None:
             values = _as_numbers(frame, self.target, source)
@@ -240,7 +239,6 @@ def _numbers(
     source: str,
 ) -> np.ndarray:
     """Inputs before they are standardised, of shape (n, d)."""
-    _check_columns(frame, columns, source)
     check_complete(frame, columns, source)
     parts = []
     for name in columns:
@@ -313,6 +311,7 @@ def _check_columns(frame: pd.DataFrame, names: Sequence[str], source: str) -> No
 
 def check_complete(frame: pd.DataFrame, names: Sequence[str], source: str = "the table") -> None:
     """Raise a ValueError that lists the rows that lack values or have infinite ones."""
+    _check_columns(frame, names, source)
     bad = frame[list(names)].isin([np.inf, -np.inf]) | frame[list(names)].isna()
     if bad.to_numpy().any():
         rows = frame.index[bad.any(axis=1)]

@@ -172,7 +172,7 @@ class Posterior:
         """
         check_inputs("x", x, getattr(self.sources, "in_size", None))
         flat = flattened((self.sources, self.likelihood))
-        total = len(jax.tree.leaves(flat)[0])
+        total = len(jax.tree.leaves(eqx.filter(flat, eqx.is_array))[0])
         if num_draws is not None and num_draws < total:
             keep = np.linspace(0, total - 1, num_draws).round().astype(int)
             flat = jax.tree.map(lambda a: a[keep] if eqx.is_array(a) else a, flat)
