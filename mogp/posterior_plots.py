@@ -114,9 +114,9 @@ def rank_histogram(ranks: np.ndarray, *, title: str = "") -> Figure:
 
     figure, axes = _figure("share of draws below the observation", "rows", title)
     bins = int(np.clip(len(ranks) // 8, 4, 20))
-    counts = axes.hist(ranks, bins=bins, range=(0, 1), color=_BLUE, alpha=0.55, edgecolor="white")[
-        0
-    ]
+    counts, edges = np.histogram(ranks, bins=bins, range=(0, 1))
+    looks: dict[str, Any] = {"color": _BLUE, "alpha": 0.55, "edgecolor": "white"}
+    axes.bar(edges[:-1], counts, width=1 / bins, align="edge", **looks)
     low, high = stats.binom.interval(0.9, len(ranks), 1 / bins)
     axes.axhspan(low, high, color="0.85", zorder=0, label="90 % of bins if calibrated")
     axes.axhline(len(ranks) / bins, color=_GREY, linewidth=1, zorder=0)

@@ -74,7 +74,7 @@ def leave_one_out(posterior: Posterior) -> dict[str, float]:
     return {
         "nll": -float(loo.elpd) / n,
         "se": float(loo.se) / n,
-        "bad": float(np.mean(loo.pareto_k.values > 0.7)),
+        "bad": float(np.mean(~(loo.pareto_k.values <= 0.7))),
     }
 
 
