@@ -80,7 +80,8 @@ def leave_one_out(posterior: Posterior) -> dict[str, float]:
 
 def unknowns(group: xr.Dataset) -> xr.Dataset:
     """The scalar unknowns of a posterior or prior: scales, noise, parameters of priors."""
-    return group[[name for name in group.data_vars if group[name].ndim == 2]]
+    names = [name for name in group.data_vars if group[name].ndim == 2]
+    return group[[name for name in names if not str(name).startswith("diffuse")]]
 
 
 def convergence(posterior: Posterior, x: Array, rows: int = 20) -> dict[str, Any]:

@@ -58,9 +58,10 @@ def regression(tmp_path_factory):
         save(*given)
         raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inference._checkpoint, "save", interrupted)
-        cli.main(*arguments)
+        with pytest.raises(SystemExit) as caught:
+            cli.main(*arguments)
     assert caught.value.code == 130
     assert sorted(path.name for path in folder.iterdir()) == [".fit.part", "data.csv"]
     with pytest.raises(SystemExit) as caught:
