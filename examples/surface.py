@@ -1,4 +1,4 @@
-"""Regression on a surface with cliffs: three priors, leave-one-out and test scores.
+"""Regression on a surface with cliffs: two priors, leave-one-out and test scores.
 
     python examples/surface.py --out .
 
@@ -20,7 +20,6 @@ from mogp.summaries import compare_models
 
 PRIORS: dict[str, priors.Prior] = {
     "GP": priors.Deterministic(),
-    "GBFRY(0.5, τ=2)": priors.GBFRY(0.5, 2.0),
     "Horseshoe": priors.Horseshoe(),
 }
 NOISE = 0.1
@@ -78,9 +77,9 @@ def main(
         )[:, 0]
         for name, posterior in posteriors.items()
     }
-    figure = Figure(figsize=(10.5, 3.2), layout="constrained")
+    figure = Figure(figsize=(9.5, 3.4), layout="constrained")
     for axes, (title, values) in zip(
-        figure.subplots(1, 4, sharex=True, sharey=True), surfaces.items(), strict=True
+        figure.subplots(1, 3, sharex=True, sharey=True), surfaces.items(), strict=True
     ):
         image = axes.imshow(
             values.reshape(size, size),
