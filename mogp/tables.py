@@ -182,7 +182,8 @@ def learn(
     scales = np.where(numbers.std(0) > 0, numbers.std(0), 1.0)
     labels, mean, scale = None, 0.0, 1.0
     if classes:
-        labels = tuple(_labels(pd.Series(sorted(frame[target].unique()))))
+        order = str if _is_text(frame[target]) else None
+        labels = tuple(_labels(pd.Series(sorted(frame[target].unique(), key=order))))
         if len(labels) < 2:
             raise ValueError(f"{source}: all training rows have target {target!r} = {labels[0]!r}")
     else:
