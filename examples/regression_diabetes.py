@@ -43,6 +43,7 @@ def main(
     num_warmup: int = 150,
     num_chains: int = 2,
     num_jumps: int = 5,
+    max_tree_depth: int = 6,
 ) -> None:
     jax.config.update("jax_enable_x64", True)
     unknown = [dist.LogNormal(0.0, 1.0)] * 2
@@ -62,6 +63,7 @@ def main(
         num_warmup=num_warmup,
         num_chains=num_chains,
         num_jumps=num_jumps,
+        max_tree_depth=max_tree_depth,
         progress=False,
     )
     print(table.round(3).to_string())
