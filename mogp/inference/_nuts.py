@@ -195,7 +195,7 @@ class _Run:
     def like(self, done: int) -> Any:
         """Shapes of a checkpoint with so many draws."""
         traced = eqx.filter_eval_shape(self._advance, self.state, jnp.asarray(0))[1]
-        num = done - self.num_warmup
+        num = max(done - self.num_warmup, 0)
         kept = jax.tree.map(lambda a: np.zeros((num, *a.shape[1:]), a.dtype), traced)
         return self.state, kept if num > 0 else None
 

@@ -64,7 +64,7 @@ class Setup:
         return self.likelihood.is_conjugate and self.method == "dense"
 
     def numpyro_model(self, x: Array, y: Array | None = None) -> None:
-        """The NumPyro model; without `y`, observations are drawn, as the site `y`."""
+        """The NumPyro model; without `y`, `outputs` and observations `y` are drawn."""
         model, likelihood = sample_parameters(self.model), self.likelihood.drawn()
         source = self._source(model, self._sample(model, x.dtype, y is None))
         if y is None or not self.likelihood.is_conjugate:
@@ -72,6 +72,8 @@ class Setup:
                 outputs = self._outputs(source.kernel(x))
             else:
                 outputs = source(x)
+            if y is None:
+                numpyro.deterministic("outputs", outputs)
             numpyro.sample("y", likelihood.law(outputs), obs=y)
             return
         given = likelihood.condition(source, x, y, self.method)
