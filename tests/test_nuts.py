@@ -203,10 +203,9 @@ def test_calibration(width):
         model, X, key=jax.random.key(5), width=width, num_jumps=3, num_replications=30,
         num_warmup=100, num_samples=19, thin=3,
     )  # fmt: skip
-    assert list(ranks["quantity"].values) == [
-        "noise_scale", "weight_scale", "node_variances0", "output",
-    ]  # fmt: skip
-    assert ranks["rank"].shape == (30, 4)
+    wanted = {"noise_scale", "weight_scale", "node_variances0", "output"}
+    assert wanted <= set(ranks["quantity"].values)
+    assert ranks["rank"].shape == (30, 4 + (width is None))
     assert float(ranks["p_value"].min()) > 1e-3
 
 

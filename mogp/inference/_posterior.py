@@ -185,7 +185,7 @@ class Posterior:
         return self.predict(x).evaluate(y, key=key)
 
     def save(self, path: str | Path) -> None:
-        """Write `data` as netCDF, whole or not at all; `arviz_base.open_datatree` reads it."""
+        """Write `data` as netCDF, whole or not at all; `load_posterior` reads it."""
         with whole_file(Path(path)) as part:
             self.data.to_netcdf(part, engine="h5netcdf")
 
