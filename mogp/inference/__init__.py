@@ -1,4 +1,4 @@
-"""Posteriors by NUTS; posterior modes and maximum likelihood by stochastic gradients."""
+"""Posteriors by NUTS and SGHMC; posterior modes and maximum likelihood by stochastic gradients."""
 
 from mogp.inference._fit import Fit, fit
 from mogp.inference._flow import wasserstein_flow
@@ -16,6 +16,7 @@ from mogp.inference._nuts import nuts
 from mogp.inference._objective import Scores, categorical, evaluate, gaussian, log_prior
 from mogp.inference._optimizers import per_parameter
 from mogp.inference._posterior import Posterior, Predictive
+from mogp.inference._sghmc import sghmc
 
 __all__ = [
     "Bernoulli",
@@ -37,5 +38,6 @@ __all__ = [
     "nuts",
     "per_parameter",
     "sample_parameters",
+    "sghmc",
     "wasserstein_flow",
 ]

@@ -165,9 +165,10 @@ class Posterior:
         Raises:
             ValueError: if `x` does not fit.
         """
-        check_inputs("x", x, self.sources.weights[0].shape[-1])
+        weights = getattr(self.sources, "weights", None)
+        check_inputs("x", x, None if weights is None else weights[0].shape[-1])
         flat = flattened((self.sources, self.likelihood))
-        total = len(flat[0].weights[0])
+        total = len(jax.tree.leaves(eqx.filter(flat, eqx.is_array))[0])
         if num_draws is not None and num_draws < total:
             keep = np.linspace(0, total - 1, num_draws).round().astype(int)
             flat = jax.tree.map(lambda a: a[keep] if eqx.is_array(a) else a, flat)
