@@ -19,32 +19,20 @@ from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, biject_to, constraints
 from tqdm.auto import tqdm
 
-from mogp._arrays import sum_over_rows
 from mogp._checks import check_between, check_choice, check_count, check_inputs, check_memory
 from mogp.architecture import MoGP
 from mogp.inference import _checkpoint
 from mogp.inference._hierarchy import sample_parameters
 from mogp.inference._likelihoods import Likelihood, likelihood_of
-from mogp.inference._node_moves import (
-    NodePriors,
-    Values,
-    centred,
-    constrained,
-    log_density_of,
-    refreshed,
-    with_values,
-)
-from mogp.inference._noise import noise_keys
-from mogp.inference._objective import log_prior
+from mogp.inference._node_moves import Values, constrained
 from mogp.inference._posterior import Posterior, flattened, pointwise
+from mogp.inference._sghmc_steps import Parameters, Plan, Problem, State, run_epoch, unknown_of
+from mogp.inference._sghmc_steps import advance as _advance
 from mogp.nn import DependentMLP
 from mogp.priors import NodeVarianceLaw, Prior
 
-_SMALLEST_STEP = 0.2  # of a cycle, over its largest: [DW] go from 0.5 to 0.1
 _STORED = 2**24  # numbers of one array that are put into the DataTree
 _PREDICTED = 2**20  # predictions of rows that are
-
-Parameters = dict[str, Any]  # "model": its arrays; "likelihood": unconstrained values
 
 
 def sghmc(
@@ -156,7 +144,7 @@ def sghmc(
         >>> posterior.data["posterior"]["prior0.alpha"].shape
         (2, 5)
     """
-    plan = _Plan(
+    plan = Plan(
         batch_size,
         step_size,
         friction,
@@ -204,234 +192,13 @@ def sghmc(
     return _posterior(problem, run, draws, traces, settings, interrupted, by_rest)
 
 
-class _Plan(NamedTuple):
-    """What the steps are."""
-
-    batch_size: int
-    step_size: float
-    friction: float
-    temperature: float
-    schedule: str
-    cycle: int  # epochs
-    moves_every: int
-
-    def step_sizes(self, epoch: Array, steps: int, dtype: Any) -> Array:
-        """Of the steps of an epoch."""
-        full = jnp.full(steps, self.step_size, dtype)
-        if self.schedule == "constant":
-            return full
-        done = (epoch % self.cycle + jnp.arange(steps, dtype=dtype) / steps) / self.cycle
-        cosine = (1 + jnp.cos(math.pi * done)) / 2
-        return full * jnp.maximum(cosine, _SMALLEST_STEP).astype(dtype)
-
-
-class _Problem(eqx.Module):
-    """Everything that stays the same during a run; `fixed` leads with an axis of chains."""
-
-    x: Array
-    targets: Array
-    fixed: Any
-    skeleton: Any
-    laws: dict[str, Distribution]
-    likelihood: Likelihood
-    factors: Any
-    plan: _Plan = eqx.field(static=True)
-
-    def natural(self, position: Parameters) -> Parameters:
-        """Parameters from the coordinates of the sampler."""
-        return jax.tree.map(lambda a, factor: a * factor, position, self.factors)
-
-    def coordinates(self, parameters: Parameters) -> Parameters:
-        return jax.tree.map(lambda a, factor: a / factor, parameters, self.factors)
-
-    def build(self, parameters: Parameters, hyper: Values, fixed: Any) -> tuple[Any, Likelihood]:
-        """The module and the likelihood of one chain."""
-        module = eqx.combine(parameters["model"], fixed, self.skeleton)
-        if self.laws:
-            found = with_values(dict(enumerate(module.priors)), self.laws, hyper)
-            module = eqx.tree_at(lambda m: m.priors, module, tuple(found.values()))
-        values = constrained(_unknown(self.likelihood), parameters["likelihood"])
-        return module, dataclasses.replace(self.likelihood, **values)
-
-    def log_prior(self, parameters: Parameters, hyper: Values, fixed: Any) -> Array:
-        """Of parameters, given those of the priors, in unconstrained coordinates."""
-        module, _ = self.build(parameters, hyper, fixed)
-        return log_prior(module) + log_density_of(
-            _unknown(self.likelihood), parameters["likelihood"]
-        )
-
-    def log_likelihood(
-        self, parameters: Parameters, hyper: Values, fixed: Any, x: Array, targets: Array
-    ) -> Array:
-        """Of rows together."""
-        module, likelihood = self.build(parameters, hyper, fixed)
-        return jnp.sum(likelihood.law(module(x)).log_prob(targets))
-
-    def nodes(self, fixed: Any, parameters: Parameters) -> NodePriors | None:
-        """The priors of free node variances, if it has any that are known of."""
-        module = eqx.combine(parameters["model"], fixed, self.skeleton)
-        if not isinstance(module, DependentMLP) or not any(module.free_variances):
-            return None
-        free = [i for i, each in enumerate(module.free_variances) if each]
-        return NodePriors(
-            {i: module.priors[i] for i in free},
-            {i: module.prior_widths[i] for i in free},
-            self.laws,
-            self.plan.temperature,
-        )
-
-
-class _State(NamedTuple):
-    """Of all chains, in front; positions and momenta in the coordinates of the sampler."""
-
-    position: Parameters
-    momentum: Parameters
-    hyper: Values
-
-
-# --- steps ------------------------------------------------------------------------------------
-
-
-def _epoch(
-    problem: _Problem, noisy: bool, state: _State, fixed: Any, key: Array, epoch: Array
-) -> tuple[_State, dict[str, Array]]:
-    """One chain through the data once."""
-    # The import allocates an array.
-    from blackjax.sgmcmc import diffusions
-
-    plan, num = problem.plan, len(problem.x)
-    steps = num // plan.batch_size
-    by_order, by_noise, by_move = jax.random.split(jax.random.fold_in(key, epoch), 3)
-    order = jax.random.permutation(by_order, num)[: steps * plan.batch_size]
-    rates = plan.step_sizes(epoch, steps, problem.x.dtype)
-
-    def log_density(position: Parameters, rows: Array) -> tuple[Array, Array]:
-        parameters = problem.natural(position)
-        batch = problem.x[rows], problem.targets[rows]
-        likelihood = problem.log_likelihood(parameters, state.hyper, fixed, *batch)
-        prior = problem.log_prior(parameters, state.hyper, fixed)
-        return likelihood * (num / plan.batch_size) + prior, -likelihood / plan.batch_size
-
-    def step(carry: Any, inputs: Any) -> tuple[Any, Array]:
-        position, momentum = carry
-        rows, rate, noise = inputs
-        h = jnp.sqrt(rate / num)
-        ahead = jax.tree.map(lambda q, p: q + h * p, position, momentum)
-        gradient, loss = jax.grad(log_density, has_aux=True)(ahead, rows)
-        if not noisy:
-            damped = jax.tree.map(lambda p, g: (1 - plan.friction) * p + h * g, momentum, gradient)
-            return (ahead, damped), loss
-        # BlackJAX's second parameter, made for an estimate of the gradient noise, turns its noise
-        # into that of the exact damping; its steps take gradients as they come, here ahead, without
-        # which they are unstable at little friction.
-        damping = plan.friction / h
-        integrate = diffusions.sghmc(damping, damping**2 / plan.temperature)
-        return integrate(noise, position, momentum, gradient, h, plan.temperature), loss
-
-    inputs = order.reshape(steps, -1), rates, noise_keys(by_noise, steps)
-    (position, momentum), losses = jax.lax.scan(step, (state.position, state.momentum), inputs)
-    state, share = _State(position, momentum, state.hyper), jnp.zeros((), problem.x.dtype)
-    if noisy:
-        state, share = jax.lax.cond(
-            (epoch + 1) % plan.moves_every == 0,
-            lambda s: _move(problem, s, fixed, by_move),
-            lambda s: (s, share),
-            state,
-        )
-    squares = [jnp.sum(p**2) for p in jax.tree.leaves(state.momentum)]
-    size = sum(p.size for p in jax.tree.leaves(state.momentum))
-    return state, {
-        "loss": jnp.mean(losses),
-        "learning_rate": rates[-1],
-        "temperature": jnp.full((), plan.temperature * noisy, rates.dtype),
-        "kinetic_temperature": sum(squares) / size,
-        "refreshed": share,
-    }
-
-
-def _move(problem: _Problem, state: _State, fixed: Any, key: Array) -> tuple[_State, Array]:
-    """Node variances and the parameters of their priors, by `_node_moves`."""
-    parameters, hyper = problem.natural(state.position), state.hyper
-    nodes = problem.nodes(fixed, parameters)
-    if nodes is None:
-        return state, jnp.zeros((), problem.x.dtype)
-    by_centred, by_refreshed = jax.random.split(key)
-    model, free = parameters["model"], list(nodes.priors)
-
-    def replaced(u: dict[int, Array], weights: dict[int, Array]) -> Parameters:
-        return parameters | {
-            "model": eqx.tree_at(
-                lambda m: [m.log_variances[i] for i in u] + [m.weights[i + 1] for i in weights],
-                model,
-                [*u.values(), *weights.values()],
-            )
-        }
-
-    hyper, u, weights = centred(
-        by_centred,
-        nodes,
-        hyper,
-        {i: model.log_variances[i] for i in free},
-        {i: model.weights[i + 1] for i in free},
-    )
-
-    def log_likelihood(hyper: Values, u: dict[int, Array]) -> Array:
-        changed = replaced(u, weights)
-        total: Array = sum_over_rows(
-            lambda x, targets: problem.log_likelihood(changed, hyper, fixed, x, targets),
-            problem.x,
-            problem.targets,
-        )
-        return total / problem.plan.temperature
-
-    hyper, u, share = refreshed(by_refreshed, nodes, hyper, u, log_likelihood)
-    return _State(problem.coordinates(replaced(u, weights)), state.momentum, hyper), share
-
-
-@eqx.filter_jit
-def _advance(
-    problem: _Problem,
-    state: _State,
-    keys: Array,
-    kept: Array,
-    start: Array,
-    count: Array,
-    noisy: bool,
-    room: tuple[int, int],
-) -> tuple[_State, Any, Any]:
-    """`count` epochs of all chains: their draws and traces, in arrays with `room` for so many."""
-
-    def epoch(state: _State, i: Array) -> tuple[_State, dict[str, Array]]:
-        one = jax.vmap(lambda *a: _epoch(problem, noisy, *a, i))
-        return one(state, problem.fixed, keys)
-
-    def drawn(state: _State) -> Any:
-        return problem.natural(state.position), state.hyper
-
-    def body(i: Array, carry: Any) -> Any:
-        state, draws, traces, num = carry
-        state, trace = epoch(state, start + i)
-        traces = jax.tree.map(lambda a, new: a.at[i].set(new), traces, trace)
-        keep = kept[start + i]
-        place = jnp.where(keep, num, room[0])
-        draws = jax.tree.map(lambda a, new: a.at[place].set(new, mode="drop"), draws, drawn(state))
-        return state, draws, traces, num + keep
-
-    def empty(like: Any, num: int) -> Any:
-        return jax.tree.map(lambda a: jnp.zeros((num, *a.shape), a.dtype), like)
-
-    trace = jax.eval_shape(lambda: epoch(state, start)[1])
-    carry = state, empty(drawn(state), room[0]), empty(trace, room[1]), jnp.zeros((), int)
-    return jax.lax.fori_loop(0, count, body, carry)[:3]
-
-
 # --- the run ----------------------------------------------------------------------------------
 
 
 class _Run(NamedTuple):
     """What is done in which epoch."""
 
-    problem: _Problem
+    problem: Problem
     keys: Array
     noisy: np.ndarray
     kept: np.ndarray
@@ -443,7 +210,7 @@ class _Run(NamedTuple):
         change = np.flatnonzero(self.noisy[start:end] != self.noisy[start])
         return start + int(change[0]) if len(change) else end
 
-    def advance(self, state: _State, start: int, end: int) -> tuple[_State, Any, Any]:
+    def advance(self, state: State, start: int, end: int) -> tuple[State, Any, Any]:
         """State, draws and traces, the latter in arrays of shape (num, num_chains, …)."""
         noisy = bool(self.noisy[start])
         counts = np.convolve(self.kept & (self.noisy == noisy), np.ones(self.every, int))
@@ -456,10 +223,10 @@ class _Run(NamedTuple):
         draws = jax.tree.map(lambda a: np.asarray(a[:num]), draws)
         return state, draws, jax.tree.map(lambda a: np.asarray(a[: end - start]), traces)
 
-    def like(self, state: _State, done: int) -> Any:
+    def like(self, state: State, done: int) -> Any:
         """Shapes of a checkpoint after so many epochs."""
         pieces = jax.eval_shape(
-            lambda s: _epoch(
+            lambda s: run_epoch(
                 self.problem,
                 False,
                 jax.tree.map(lambda a: a[0], s),
@@ -478,7 +245,7 @@ class _Run(NamedTuple):
 
 
 def _draw(
-    run: _Run, state: _State, path: Path | None, settings: dict[str, Any], progress: bool
+    run: _Run, state: State, path: Path | None, settings: dict[str, Any], progress: bool
 ) -> tuple[Any, Any, bool]:
     """Draws and traces of all epochs, resumed and saved; and whether Ctrl-C ended them early."""
     total, done, interrupted = len(run.noisy), 0, False
@@ -577,7 +344,7 @@ def _flat(*scales: Any) -> list[Any]:
 
 
 def _problem(
-    plan: _Plan,
+    plan: Plan,
     starts: Any,
     laws: dict[str, Distribution],
     likelihood: Likelihood,
@@ -585,7 +352,7 @@ def _problem(
     targets: Array,
     scales: Mapping[str, float] | None,
     key: Array,
-) -> tuple[_Problem, _State]:
+) -> tuple[Problem, State]:
     def mark(node: Any) -> Any:
         if isinstance(node, Prior):
             return jax.tree.map(lambda _: False, node)
@@ -606,7 +373,7 @@ def _problem(
     _check_supports(starts)
 
     chains = len(jax.tree.leaves(arrays)[0])
-    names = list(_unknown(likelihood).items())
+    names = list(unknown_of(likelihood).items())
     keys = jax.random.split(key, len(names) + 1)
     unconstrained = {
         name: _inverse(law, law.sample(k, (chains,))).astype(x.dtype)
@@ -621,20 +388,15 @@ def _problem(
     }
     hyper = {name: value.astype(x.dtype) for name, value in hyper.items()}
     factors = _factors(parameters, scales or {})
-    problem = _Problem(x, targets, fixed, skeleton, laws, likelihood, factors, plan)
+    problem = Problem(x, targets, fixed, skeleton, laws, likelihood, factors, plan)
     position = problem.coordinates(parameters)
-    return problem, _State(position, jax.tree.map(jnp.zeros_like, position), hyper)
+    return problem, State(position, jax.tree.map(jnp.zeros_like, position), hyper)
 
 
 def _inverse(law: Distribution, values: Array) -> Array:
     if law.event_shape or law.batch_shape:
         raise ValueError(f"laws of parameters must be of single numbers, got {law}")
     return biject_to(law.support).inv(values)
-
-
-def _unknown(likelihood: Likelihood) -> dict[str, Distribution]:
-    values = {name: getattr(likelihood, name) for name in likelihood.parameters}
-    return {name: law for name, law in values.items() if isinstance(law, Distribution)}
 
 
 def _factors(parameters: Parameters, scales: Mapping[str, float]) -> Any:
@@ -668,8 +430,8 @@ def _check_supports(starts: Any) -> None:
             )
 
 
-def _check_outputs(problem: _Problem, state: _State, targets: Array) -> None:
-    def outputs(state: _State, fixed: Any) -> Array:
+def _check_outputs(problem: Problem, state: State, targets: Array) -> None:
+    def outputs(state: State, fixed: Any) -> Array:
         module, _ = problem.build(problem.natural(state.position), state.hyper, fixed)
         return module(problem.x[:1])
 
@@ -681,7 +443,7 @@ def _check_outputs(problem: _Problem, state: _State, targets: Array) -> None:
 
 
 def _check_plan(
-    plan: _Plan,
+    plan: Plan,
     shape: tuple[int, ...],
     num_epochs: int,
     num_cycles: int,
@@ -725,7 +487,7 @@ def _check_plan(
 
 
 def _posterior(
-    problem: _Problem,
+    problem: Problem,
     run: _Run,
     draws: Any,
     traces: Any,
@@ -739,7 +501,7 @@ def _posterior(
     chains, num = jax.tree.leaves(parameters)[0].shape[:2]
     values, dims = _summaries(sources, parameters["model"])
     values |= constrained(problem.laws, hyper)
-    values |= constrained(_unknown(problem.likelihood), parameters["likelihood"])
+    values |= constrained(unknown_of(problem.likelihood), parameters["likelihood"])
     traces = {name: np.swapaxes(a, 0, 1) for name, a in traces.items()}
     at_draws = run.kept[: len(traces["loss"][0])]
     groups = {
@@ -750,10 +512,13 @@ def _posterior(
     dims["y"] = ["row", "output"][: problem.targets.ndim]
     if chains * num * len(problem.x) <= _PREDICTED:
         drawn = posterior.predict(problem.x).sample(key=key)
-        scored = pointwise(*flattened((sources, likelihoods)), None, problem.x, problem.targets)
+        each = flattened((sources, likelihoods))
+        scored = pointwise(each[0], each[1], None, problem.x, problem.targets)
         groups["posterior_predictive"] = {"y": drawn.reshape(chains, num, *drawn.shape[1:])}
         groups["log_likelihood"] = {"y": scored.reshape(chains, num, -1)}
-    tree = arviz_base.from_dict(jax.tree.map(np.asarray, groups), dims=dims)
+    tree = arviz_base.from_dict(
+        jax.tree.map(np.asarray, groups), dims=dims, check_conventions=False
+    )
     tree["epochs"] = xr.DataTree(
         xr.Dataset({name: (("chain", "epoch"), a) for name, a in traces.items()})
     )
@@ -770,7 +535,7 @@ def _posterior(
     return dataclasses.replace(posterior, data=tree)
 
 
-def _stacked(problem: _Problem, parameters: Parameters, hyper: Values) -> tuple[Any, Likelihood]:
+def _stacked(problem: Problem, parameters: Parameters, hyper: Values) -> tuple[Any, Likelihood]:
     """Modules and likelihoods, their arrays with axes of chains and draws in front."""
     shape = jax.tree.leaves(parameters)[0].shape[:2]
     fixed = jax.tree.map(
