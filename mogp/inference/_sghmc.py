@@ -356,7 +356,7 @@ def _problem(
     def mark(node: Any) -> Any:
         if isinstance(node, Prior):
             return jax.tree.map(lambda _: False, node)
-        if isinstance(node, eqx.Module):  # one with constant node variances
+        if hasattr(node, "free_variances"):  # some may be constants
             spec = jax.tree.map(mark, node, is_leaf=lambda n: isinstance(n, Prior))
             free = node.free_variances
             return eqx.tree_at(lambda m: m.log_variances, spec, free, is_leaf=lambda a: a is None)
