@@ -286,10 +286,14 @@ def moved(prior, laws, chains, sweeps, which):
     [
         (priors.Horseshoe(), {}, 500),
         (priors.InverseGamma(shape=0.5), {"prior0.scale": dist.LogNormal(0.0, 1.0)}, 500),
-        (priors.GBFRY(alpha=0.5, tau=2.0), {"prior0.alpha": dist.Uniform(0.05, 1.0)}, 150),
+        (priors.GeneralizedGamma(alpha=0.5), {"prior0.alpha": dist.Uniform(0.05, 1.0)}, 500),
+        pytest.param(
+            priors.GBFRY(alpha=0.5, tau=2.0), {"prior0.alpha": dist.Uniform(0.05, 1.0)}, 150,
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["horseshoe", "inverse gamma", "gbfry"],
-)
+    ids=["horseshoe", "inverse gamma", "generalized gamma", "gbfry"],
+)  # fmt: skip
 def test_moves_leave_the_prior_as_it_is(prior, laws, chains, which):
     """Kolmogorov-Smirnov against fresh draws, at 0.001 each."""
     sweeps = 3 if isinstance(prior, priors.GBFRY) else 10
