@@ -1,4 +1,4 @@
-"""Posteriors by NUTS; posterior modes and maximum likelihood by stochastic gradients."""
+"""Posteriors by NUTS and SGHMC; posterior modes and maximum likelihood by stochastic gradients."""
 
 from mogp.inference._calibration import calibrate
 from mogp.inference._fit import Fit, fit
@@ -17,6 +17,7 @@ from mogp.inference._nuts import load_posterior, nuts
 from mogp.inference._objective import Scores, categorical, evaluate, gaussian, log_prior
 from mogp.inference._optimizers import per_parameter
 from mogp.inference._posterior import Posterior, Predictive
+from mogp.inference._sghmc import sghmc
 
 __all__ = [
     "Bernoulli",
@@ -40,5 +41,6 @@ __all__ = [
     "nuts",
     "per_parameter",
     "sample_parameters",
+    "sghmc",
     "wasserstein_flow",
 ]

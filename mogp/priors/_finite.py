@@ -84,7 +84,7 @@ class FiniteGeneralizedGamma(NodeVarianceLaw):
     @staticmethod
     def _log_t(alpha: Array, rate: Array, mass: Array, width: Array) -> Array:
         """`log t/b`."""
-        return jnp.log(alpha * width / mass) / alpha - jnp.log(rate)
+        return _not_tiny(jnp.log(alpha * width / mass) / alpha - jnp.log(rate))
 
 
 class FiniteGBFRY(NodeVarianceLaw):
@@ -173,10 +173,15 @@ class FiniteGBFRY(NodeVarianceLaw):
 
     @staticmethod
     def _log_t(alpha: Array, tau: Array, width: Array) -> Array:
-        return jnp.log(alpha * width * tau / (tau - alpha)) / alpha
+        return _not_tiny(jnp.log(alpha * width * tau / (tau - alpha)) / alpha)
 
 
 # The law of G [s + (1-s) (1+t)^α]^(-1/α), with density ∝ z^(-1-α) e^(-z) (1 - e^(-tz)).
+
+
+def _not_tiny(log_t: Array) -> Array:
+    """With `α < 1/p` it is below the smallest float; the law is the same from here on."""
+    return jnp.maximum(log_t, -34)
 
 
 def _log_norm(alpha: Array, log_t: Array) -> Array:

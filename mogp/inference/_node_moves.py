@@ -1,0 +1,278 @@
+"""Moves of node variances and the parameters of their priors, beside a gradient sampler.
+
+Both leave the density of weights, `u = log λ` and parameters invariant, whatever the likelihood.
+A gradient sampler holds the weights `V` behind a node while `u` moves (non-centred); here `√λ V` is
+held, or nodes that the data hardly see are drawn anew together with the parameters of the prior.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from numpyro.distributions import Distribution, biject_to
+
+from mogp.priors import NodeVarianceLaw, Prior
+
+Values = dict[str, Array]
+
+_KNOTS = 64  # of the proposal in a band
+_TRIES = 4  # draws from the prior a look at the likelihood
+
+
+class NodePriors(NamedTuple):
+    """The priors of the node variances that are free.
+
+    Attributes:
+        priors: one a layer, with numbers.
+        widths: at which they are taken.
+        laws: of unknown parameters, under `prior{layer}.{parameter}`.
+        temperature: log-densities are divided by it.
+    """
+
+    priors: dict[int, Prior]
+    widths: dict[int, int]
+    laws: dict[str, Distribution]
+    temperature: float
+
+    def given(self, hyper: Values) -> dict[int, NodeVarianceLaw]:
+        """The laws of `λ` with unconstrained values of the unknown parameters."""
+        found = with_values(self.priors, self.laws, hyper)
+        return {i: prior.at_width(self.widths[i]) for i, prior in found.items()}
+
+    def log_density(self, laws: dict[int, NodeVarianceLaw], i: int, u: Array) -> Array:
+        """Of `u` in layer `i`, tempered."""
+        return laws[i].log_density_of_log(u) / self.temperature
+
+    def log_prior(self, hyper: Values) -> Array:
+        """Log-density of the unconstrained values, tempered, a scalar."""
+        return log_density_of(self.laws, hyper) / self.temperature
+
+
+def with_values(
+    priors: dict[int, Prior], laws: dict[str, Distribution], hyper: Values
+) -> dict[int, Prior]:
+    """Priors with unconstrained values for their unknown parameters."""
+    values = constrained(laws, hyper)
+    return {
+        i: dataclasses.replace(
+            prior, **{n.split(".")[1]: v for n, v in values.items() if n.startswith(f"prior{i}.")}
+        )
+        for i, prior in priors.items()
+    }
+
+
+def constrained(laws: dict[str, Distribution], hyper: Values) -> Values:
+    """Values in the support of their laws from unconstrained ones."""
+    return {name: biject_to(law.support)(hyper[name]) for name, law in laws.items()}
+
+
+def log_density_of(laws: dict[str, Distribution], hyper: Values) -> Array:
+    """Log-density of unconstrained values, the Jacobians included, a scalar."""
+    total = jnp.zeros(())
+    for name, law in laws.items():
+        transform, z = biject_to(law.support), hyper[name]
+        value = transform(z)
+        total += law.log_prob(value) + transform.log_abs_det_jacobian(z, value)
+    return total
+
+
+def slice_sample(
+    key: Array, x: Array, log_density: Callable[[Array], Array], width: float
+) -> Array:
+    """One slice-sampling update of every entry by itself (Neal, 2003, without stepping out).
+
+    Args:
+        key: a random key.
+        x: current values.
+        log_density: of each entry, elementwise.
+        width: of the interval around `x` that is shrunk until it holds a value.
+
+    Returns:
+        New values; an entry whose density is not a number stays.
+    """
+    by_level, by_place, by_tries = jax.random.split(key, 3)
+    level = log_density(x) - jax.random.exponential(by_level, x.shape, x.dtype)
+    low = x - width * jax.random.uniform(by_place, x.shape, x.dtype)
+
+    def unfinished(state: Any) -> Array:
+        i, done = state[0], state[-1]
+        return (i < 100) & ~jnp.all(done)
+
+    def shrink(state: Any) -> Any:
+        i, new, low, high, done = state
+        uniform = jax.random.uniform(jax.random.fold_in(by_tries, i), x.shape, x.dtype)
+        tried = low + (high - low) * uniform
+        inside = log_density(tried) > level
+        new = jnp.where(inside & ~done, tried, new)
+        low, high = jnp.where(tried < x, tried, low), jnp.where(tried < x, high, tried)
+        return i + 1, new, low, high, done | inside
+
+    start = (0, x, low, low + width, jnp.zeros(x.shape, bool))
+    new: Array = jax.lax.while_loop(unfinished, shrink, start)[1]
+    return new
+
+
+def centred(
+    key: Array, nodes: NodePriors, hyper: Values, u: dict[int, Array], weights: dict[int, Array]
+) -> tuple[Values, dict[int, Array], dict[int, Array]]:
+    """Slice updates of each `u_j` given `√λ_j V_·j`, and of each parameter given all `u`.
+
+    With `K` outgoing weights `W_·j = √λ_j V_·j` the conditional density of `u_j` is
+    `p(u) exp(-K u/2 - ‖W_·j‖² e^(-u)/2)`: no likelihood, for the function stays the same.
+
+    Args:
+        key: a random key.
+        nodes: priors.
+        hyper: unconstrained values of unknown parameters, scalars.
+        u: log node variances (width,), by layer.
+        weights: behind the nodes, (fan-out, width), by layer.
+
+    Returns:
+        The three, updated.
+    """
+    by_node, by_value = jax.random.split(key)
+    laws = nodes.given(hyper)
+    new_u, new_weights = {}, {}
+    for i, old in u.items():
+        fan_out = len(weights[i])
+        log_norm = old + jnp.log(jnp.sum(weights[i] ** 2, 0))
+
+        def log_density(v: Array, i=i, fan_out=fan_out, log_norm=log_norm) -> Array:  # type: ignore[no-untyped-def]
+            normal = -(fan_out * v + jnp.exp(log_norm - v)) / 2
+            return nodes.log_density(laws, i, v) + normal / nodes.temperature
+
+        width = 6 * math.sqrt(2 * nodes.temperature / fan_out)
+        new_u[i] = slice_sample(jax.random.fold_in(by_node, i), old, log_density, width)
+        factor = jnp.exp((old - new_u[i]) / 2)
+        new_weights[i] = weights[i] * jnp.broadcast_to(factor, weights[i].shape)
+
+    for number, name in enumerate(nodes.laws):
+
+        def of_value(z: Array, name: str = name, hyper: Values = hyper) -> Array:
+            tried = hyper | {name: z}
+            found = nodes.given(tried)
+            each = [jnp.sum(nodes.log_density(found, i, v)) for i, v in new_u.items()]
+            return nodes.log_prior(tried) + sum(each)
+
+        drawn = slice_sample(jax.random.fold_in(by_value, number), hyper[name], of_value, 1.0)
+        hyper = hyper | {name: drawn}
+    return hyper, new_u, new_weights
+
+
+def refreshed(
+    key: Array,
+    nodes: NodePriors,
+    hyper: Values,
+    u: dict[int, Array],
+    log_likelihood: Callable[[Values, dict[int, Array]], Array],
+) -> tuple[Values, dict[int, Array], Array]:
+    """Draw a random set of nodes anew, together with the parameters of their priors, or stay.
+
+    The set is that of a random band of `u`, often thinned. Parameters move by a random walk, and
+    the nodes of the set follow from their prior within the band, given them: so that nodes that the
+    data do not see do not hold the parameters fast. Several such steps from the prior given the
+    other nodes are accepted or refused at once by the likelihood of all the data (exactly: no
+    minibatch).
+
+    Args:
+        key: a random key.
+        nodes: priors.
+        hyper: unconstrained values of unknown parameters, scalars.
+        u: log node variances (width,), by layer.
+        log_likelihood: of all data, tempered, given the two.
+
+    Returns:
+        Parameters and log node variances, and the share of nodes drawn anew.
+    """
+    by_band, by_thin, by_steps, by_end = jax.random.split(key, 4)
+    dtype = next(iter(u.values())).dtype
+    # Nothing here may depend on the state: the set must be the same seen from the new state.
+    place, size, often, share, scale = jax.random.uniform(by_band, (5,), dtype)
+    top = 30 * place - 25
+    span = 40**size
+    thinning = jnp.where(often < 0.5, 1, 64 ** (-share))
+    chosen = {
+        i: (v > top - span)
+        & (v < top)
+        & (jax.random.uniform(jax.random.fold_in(by_thin, i), v.shape, dtype) < thinning)
+        for i, v in u.items()
+    }
+    knots = top - span * jnp.linspace(1, 0, _KNOTS + 1, dtype=dtype)
+    walk = 0.02 * 100**scale
+
+    def score(
+        hyper: Values, u: dict[int, Array], bands: dict[int, "_Band"], laws: dict[int, Any]
+    ) -> Array:
+        total = nodes.log_prior(hyper)
+        for i, v in u.items():
+            rest = nodes.log_density(laws, i, v)
+            total += jnp.sum(rest - jnp.where(chosen[i], bands[i].log_density(v), 0))
+        return total
+
+    def prepared(hyper: Values) -> tuple[dict[int, "_Band"], dict[int, NodeVarianceLaw]]:
+        laws = nodes.given(hyper)
+        return {i: _Band(knots, nodes.log_density(laws, i, knots)) for i in u}, laws
+
+    def step(state: Any, key: Array) -> tuple[Any, None]:
+        hyper, u, old = state
+        by_value, by_node, by_choice = jax.random.split(key, 3)
+        tried = {
+            name: z + walk * jax.random.normal(jax.random.fold_in(by_value, number), (), dtype)
+            for number, (name, z) in enumerate(hyper.items())
+        }
+        bands, laws = prepared(tried)
+        drawn = {
+            i: jnp.where(chosen[i], bands[i].sample(jax.random.fold_in(by_node, i), v), v)
+            for i, v in u.items()
+        }
+        new = score(tried, drawn, bands, laws)
+        accept = jnp.log(jax.random.uniform(by_choice, (), dtype)) < new - old
+        kept = jax.tree.map(lambda a, b: jnp.where(accept, a, b), (tried, drawn, new), state)
+        return kept, None
+
+    keys = jax.random.split(by_steps, _TRIES if nodes.laws else 1)
+    start = (hyper, u, score(hyper, u, *prepared(hyper)))
+    (tried, drawn, _), _ = jax.lax.scan(step, start, keys)
+    gain = log_likelihood(tried, drawn) - log_likelihood(hyper, u)
+    accept = jnp.log(jax.random.uniform(by_end, (), dtype)) < gain
+    kept = jax.tree.map(lambda a, b: jnp.where(accept, a, b), (tried, drawn), (hyper, u))
+    share = jnp.mean(jnp.concatenate([c.astype(dtype) for c in chosen.values()]))
+    return *kept, jnp.where(accept, share, 0)
+
+
+class _Band(NamedTuple):
+    """A density on an interval, the exponential of a piecewise linear function at equal knots."""
+
+    knots: Array
+    values: Array
+
+    def _rises(self) -> Array:
+        """Over the cells; never 0, by which they are divided."""
+        rise = jnp.diff(self.values)
+        return jnp.where(jnp.abs(rise) < 1e-6, 1e-6, rise)
+
+    def _log_masses(self) -> Array:
+        """Of the cells, over the width of a cell."""
+        rise = self._rises()
+        size = jnp.abs(rise)
+        return self.values[:-1] + jnp.maximum(rise, 0) + jnp.log(-jnp.expm1(-size) / size)
+
+    def log_density(self, u: Array) -> Array:
+        """Up to the logarithm of a cell's width."""
+        return jnp.interp(u, self.knots, self.values) - jax.nn.logsumexp(self._log_masses())
+
+    def sample(self, key: Array, like: Array) -> Array:
+        by_cell, by_place = jax.random.split(key)
+        cumulative = jnp.cumsum(jax.nn.softmax(self._log_masses()))
+        level = jax.random.uniform(by_cell, like.shape, like.dtype)
+        cell = jnp.minimum(jnp.searchsorted(cumulative, level), len(cumulative) - 1)
+        rise = self._rises()[cell]
+        fall = -jnp.abs(rise)
+        uniform = jax.random.uniform(by_place, like.shape, like.dtype)
+        share = jnp.log1p(uniform * jnp.expm1(fall)) / fall
+        share = jnp.where(rise > 0, 1 - share, share)
+        return self.knots[cell] + share * (self.knots[1] - self.knots[0])
