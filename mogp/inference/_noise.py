@@ -1,6 +1,7 @@
 """Random bits for the noise of stochastic-gradient samplers, a few instructions each."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +43,7 @@ def _seed(seed: Array) -> Array:
     return jax.random.key_data(jax.random.key(seed))
 
 
-def _fold_in(key: Array, data: Array) -> Array:
+def _fold_in(key: Array, data: Any) -> Array:
     return jnp.stack([_hash(data, key[0], key[1]), _hash(data, ~key[1], key[0])])
 
 
