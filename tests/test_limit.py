@@ -181,7 +181,7 @@ def recursion(a, first, second, depth, weight, bias):
     return q, s
 
 
-@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", MOMENT_PRIORS)
 def test_moments_of_the_kernel(name, depth, key):
     """The exact moments, 10⁵ draws, and the reported error, which explains what draws lack.
