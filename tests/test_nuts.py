@@ -47,7 +47,7 @@ def test_density_of_the_limit(method):
     drawn = Predictive(made.numpyro_model, num_samples=1)(jax.random.key(0), X)
     values = {name: value[0] for name, value in drawn.items()}
     assert values["weights0"].shape == ((3 if method == "dense" else 5), 1)
-    sites = {name: values[name] for name in ("gaps0", "weights0", "biases0", "noise_scale")}
+    sites = {name: values[name] for name in ("gaps0", "nodes0", "noise_scale")}
     density, _ = util.log_density(made.numpyro_model, (X, Y[:, None]), {}, sites)
 
     sizes = MODEL.priors[0].limit.levy.inverse_tail(jnp.cumsum(values["gaps0"]))

@@ -24,6 +24,7 @@ from mogp.inference._likelihoods import Likelihood, likelihood_of
 from mogp.inference._posterior import Observed, Posterior, flattened, pointwise
 from mogp.inference._setup import Setup, setup_of
 
+_WARMUP_DEPTH = 7  # before the scales are known, longer trajectories are not worth their steps
 _STATS = {
     "diverging": "diverging",
     "num_steps": "n_steps",
@@ -46,7 +47,7 @@ def nuts(
     num_warmup: int = 500,
     num_samples: int = 500,
     num_chains: int = 4,
-    target_accept: float = 0.9,
+    target_accept: float = 0.8,
     max_tree_depth: int = 10,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 100,
@@ -79,7 +80,7 @@ def nuts(
         num_samples: draws a chain.
         num_chains: independent chains, from draws of the prior.
         target_accept: acceptance rate to adapt the step size to, in (0, 1).
-        max_tree_depth: at most `2^max_tree_depth` steps a draw.
+        max_tree_depth: at most `2^max_tree_depth` steps a draw, and at most `2^7` while adapting.
         checkpoint: file to resume from if it exists, and to write to. A resumed run is the same as
             one that was never interrupted. A finished run's file can be resumed with more draws.
         checkpoint_every: draws between writes; a killed run loses at most so many.
@@ -168,7 +169,7 @@ class _Run:
             setup.numpyro_model,
             init_strategy=init_to_sample,
             target_accept_prob=target_accept,
-            max_tree_depth=max_tree_depth,
+            max_tree_depth=(min(max_tree_depth, _WARMUP_DEPTH), max_tree_depth),
         )
         keys = jax.random.key_data(jax.random.split(key, num_chains))
         try:
@@ -200,9 +201,10 @@ class _Run:
         return self.state, kept if num > 0 else None
 
     def constrained(self, z: Any) -> dict[str, Array]:
-        """Values of all sites from unconstrained ones of shape (num, num_chains, …)."""
+        """Values of sites but `nodes{l}` from unconstrained ones of shape (num, num_chains, …)."""
         to_sites = self.kernel.postprocess_fn(self.arguments, {})
-        return jax.jit(lambda z: jax.lax.map(jax.vmap(to_sites), z))(z)
+        values = jax.jit(lambda z: jax.lax.map(jax.vmap(to_sites), z))(z)
+        return {name: value for name, value in values.items() if not name.startswith("nodes")}
 
 
 class _Draws(NamedTuple):
@@ -309,7 +311,7 @@ def load_posterior(
 
 def _of_values(setup: Setup, x: Array, targets: Array, values: dict[str, Array]) -> Posterior:
     """The posterior, still without a tree, from values of all sites of shape (chains, draws, …)."""
-    sources, likelihoods = eqx.filter_vmap(eqx.filter_vmap(setup.draw))(values)
+    sources, likelihoods = eqx.filter_jit(eqx.filter_vmap(eqx.filter_vmap(setup.draw)))(values)
     shape = next(iter(values.values())).shape[:2]
     likelihoods = jax.tree.map(lambda a: a if eqx.is_array(a) else jnp.full(shape, a), likelihoods)
     observed = None

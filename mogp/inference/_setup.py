@@ -17,6 +17,7 @@ from mogp._checks import check_choice, check_count, is_concrete
 from mogp.architecture import MoGP
 from mogp.inference._hierarchy import sample_parameters
 from mogp.inference._likelihoods import Likelihood
+from mogp.inference._polar import normal_rows, polar_rows
 from mogp.limit._dense import gaussian_draws
 from mogp.limit._jumps import LayerJumps, numbers_of_jumps
 from mogp.limit._linalg import cholesky
@@ -32,8 +33,8 @@ Source = limit.Path | DependentMLP
 class Setup:
     """A Bayesian model of functions and observations.
 
-    Sites, `l` counting layers from 0: `weights{l}` and `biases{l}`, standard normal;
-    `node_variances{l}`, of which those of the limit are `gaps{l}` between the arrival times of the
+    Sites, `l` counting layers from 0: `nodes{l}` as in `polar_rows`, of which `weights{l}` and
+    `biases{l}` are made, standard normal; `node_variances{l}`, of which those of the limit are `gaps{l}` between the arrival times of the
     jumps, exponential, and `diffuse{l}` the sum of the other jumps; unknown parameters as in
     `sample_parameters`; those of the likelihood under their own names. With a conjugate likelihood
     the weights and biases behind the last hidden layer are integrated out.
@@ -94,18 +95,17 @@ class Setup:
     def _sample(self, model: MoGP, dtype: Any, outputs: bool) -> Values:
         widths, depth, values = self._widths(), self.model.depth, {}
 
-        def normal(name: str, shape: tuple[int, ...]) -> None:
-            law = dist.Normal(jnp.zeros((), dtype), jnp.ones((), dtype)).expand(shape)
-            values[name] = numpyro.sample(name, law.to_event(len(shape)))
-
         for i, (_, bias_scale) in enumerate(model.scales):
             if i == depth and (self.is_dense or (self.likelihood.is_conjugate and not outputs)):
                 break
             dense = self.is_dense and self.width is None and i == depth - 1
             num = self.num_jumps[i] if dense else widths[i + 1]
-            normal(f"weights{i}", (num, widths[i]))
-            if not (is_concrete(bias_scale) and bias_scale == 0):
-                normal(f"biases{i}", (num,))
+            has_bias = not (is_concrete(bias_scale) and bias_scale == 0)
+            draw = polar_rows if i < depth else normal_rows
+            rows = draw(f"nodes{i}", num, widths[i] + has_bias, dtype)
+            values[f"weights{i}"] = numpyro.deterministic(f"weights{i}", rows[:, : widths[i]])
+            if has_bias:
+                values[f"biases{i}"] = numpyro.deterministic(f"biases{i}", rows[:, -1])
         sample = self._sample_jumps if self.width is None else self._sample_variances
         return values | sample(model, dtype)
 

@@ -13,7 +13,7 @@ from mogp._arrays import safe_sqrt
 from mogp.limit._recursion import precise_matmul
 
 _MOST = 1e-2  # beyond, the matrix is no kernel: the factor is NaN
-_SMALL = 256  # matrices that are inverted in one step
+_SMALL = 16  # matrices that are inverted in one step, or an eighth of the whole if that is larger
 
 
 @partial(jnp.vectorize, signature="(n,n)->(n,n)")
@@ -107,18 +107,22 @@ def _density(white: Array, factor: Array) -> Array:
 
 
 def inverse(factor: Array) -> Array:
-    """`K⁻¹` from the lower factor of `K`, by halves: 0.4 of the work of solving for the identity.
+    """`K⁻¹` from the lower factor of `K`, by halves: 0.4 of the time of solving for the identity.
 
     With `L = [[A, 0], [B, C]]` and `W = B A⁻¹`, the lower blocks are `P = (C Cᵀ)⁻¹` and `-P W`, and
     the upper left one is `(A Aᵀ)⁻¹ + Wᵀ P W`.
     """
+    return _inverse(factor, max(_SMALL, len(factor) // 8))
+
+
+def _inverse(factor: Array, small: int) -> Array:
     n = len(factor)
-    if n <= _SMALL:
+    if n <= small:
         return cho_solve((factor, True), jnp.eye(n, dtype=factor.dtype))
     half = n // 2
     upper, cross, lower = factor[:half, :half], factor[half:, :half], factor[half:, half:]
     ratio = solve_triangular(upper, cross.T, lower=True, trans=1).T
-    last = inverse(lower)
+    last = _inverse(lower, small)
     below = -precise_matmul(last, ratio)
-    first = inverse(upper) - precise_matmul(ratio.T, below)
+    first = _inverse(upper, small) - precise_matmul(ratio.T, below)
     return jnp.block([[first, below.T], [below, last]])
