@@ -11,7 +11,6 @@ import argparse
 import time
 
 import jax
-import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from mogp import MoGP, inference, priors
@@ -33,7 +32,7 @@ def main() -> None:
     parser.add_argument("--case", choices=CASES, action="append", help="all without")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    x = jnp.linspace(-1.0, 1.0, 5)[:, None]
+    x = jax.random.normal(jax.random.key(5), (5, 2))
     for i, (name, (model, width)) in enumerate(CASES.items()):
         if options.case and name not in options.case:
             continue

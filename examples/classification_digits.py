@@ -42,9 +42,9 @@ def main(
     out: Path = Path(),
     seed: int = 0,
     num: int = 150,
-    num_samples: int = 100,
-    num_warmup: int = 100,
-    num_chains: int = 2,
+    num_samples: int = 300,
+    num_warmup: int = 300,
+    num_chains: int = 4,
     num_jumps: int = 8,
     num_diffuse: int = 24,
 ) -> None:

@@ -39,11 +39,10 @@ def main(
     out: Path = Path(),
     seed: int = 0,
     num: int = 150,
-    num_samples: int = 150,
-    num_warmup: int = 150,
-    num_chains: int = 2,
+    num_samples: int = 500,
+    num_warmup: int = 300,
+    num_chains: int = 4,
     num_jumps: int = 5,
-    max_tree_depth: int = 6,
 ) -> None:
     jax.config.update("jax_enable_x64", True)
     unknown = [dist.LogNormal(0.0, 1.0)] * 2
@@ -63,7 +62,6 @@ def main(
         num_warmup=num_warmup,
         num_chains=num_chains,
         num_jumps=num_jumps,
-        max_tree_depth=max_tree_depth,
         progress=False,
     )
     print(table.round(3).to_string())

@@ -2,9 +2,9 @@
 
     python examples/regression_jump.py --out .
 
-prints a table and writes `regression-jump.png`. One hidden layer of infinite width with scales
-and noise unknown. Under the Gaussian process all of the many nodes bend a little, under the
-horseshoe a few nodes bend a lot.
+prints a table and writes `regression-jump.png`. One hidden layer of infinite width, with scales and
+noise unknown. Under the Gaussian process a jump takes all of the many nodes, which then are steep
+everywhere; under the horseshoe it takes one.
 """
 
 import argparse
@@ -42,15 +42,15 @@ def main(
     out: Path = Path(),
     seed: int = 0,
     num: int = 40,
-    num_samples: int = 200,
-    num_warmup: int = 200,
-    num_chains: int = 2,
+    num_samples: int = 1000,
+    num_warmup: int = 500,
+    num_chains: int = 4,
     num_jumps: int = 10,
 ) -> None:
     jax.config.update("jax_enable_x64", True)
     unknown = [dist.LogNormal(0.0, 1.0)] * 2
     models = {
-        name: MoGP([prior], weight_scale=unknown, bias_scale=unknown)
+        name: MoGP([prior], "erf", weight_scale=unknown, bias_scale=unknown)
         for name, prior in PRIORS.items()
     }
     (x, y), (x_test, y_test) = data(num, seed), data(1000, seed + 1)

@@ -41,9 +41,9 @@ def main(
     out: Path = Path(),
     seed: int = 0,
     num: int = 80,
-    num_samples: int = 150,
-    num_warmup: int = 150,
-    num_chains: int = 2,
+    num_samples: int = 600,
+    num_warmup: int = 400,
+    num_chains: int = 4,
     num_jumps: int = 10,
 ) -> None:
     jax.config.update("jax_enable_x64", True)

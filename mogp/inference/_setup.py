@@ -34,10 +34,11 @@ class Setup:
     """A Bayesian model of functions and observations.
 
     Sites, `l` counting layers from 0: `nodes{l}` as in `polar_rows`, of which `weights{l}` and
-    `biases{l}` are made, standard normal; `node_variances{l}`, of which those of the limit are `gaps{l}` between the arrival times of the
-    jumps, exponential, and `diffuse{l}` the sum of the other jumps; unknown parameters as in
-    `sample_parameters`; those of the likelihood under their own names. With a conjugate likelihood
-    the weights and biases behind the last hidden layer are integrated out.
+    `biases{l}` are made, standard normal; `node_variances{l}`, of which those of the limit are
+    `gaps{l}` between the arrival times of the jumps, exponential, and `diffuse{l}` the sum of the
+    other jumps; unknown parameters as in `sample_parameters`; those of the likelihood under their
+    own names. With a conjugate likelihood the weights and biases behind the last hidden layer are
+    integrated out.
 
     Attributes:
         model: depth, activation, scales and priors, with NumPyro laws for what is unknown.
