@@ -17,8 +17,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from mogp import MoGP, datasets, inference, priors
-from mogp.posterior_plots import reliability
-from mogp.summaries import compare_models
+from mogp.fitting import compare_models, reliability
 
 PRIORS: dict[str, priors.Prior] = {
     "GP": priors.Deterministic(),

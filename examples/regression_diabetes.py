@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_diabetes
 
 from mogp import MoGP, priors
-from mogp.summaries import compare_models, ranks
+from mogp.fitting import compare_models, ranks
 
 PRIORS: dict[str, priors.Prior] = {
     "GP": priors.Deterministic(),

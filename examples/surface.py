@@ -16,7 +16,7 @@ import numpyro.distributions as dist
 from matplotlib.figure import Figure
 
 from mogp import MoGP, priors
-from mogp.summaries import compare_models
+from mogp.fitting import compare_models
 
 PRIORS: dict[str, priors.Prior] = {
     "GP": priors.Deterministic(),

@@ -11,13 +11,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mogp import __version__, tables
+from mogp import __version__
 from mogp.compare import Row, Settings, compare
 from mogp.datasets import DataError
 from mogp.experiment_gm import EXPERIMENTS, final_errors, run, settings_for
-from mogp.fit import LIKELIHOODS, fit, load
-from mogp.fit import Settings as FitSettings
-from mogp.report import warnings_of
+from mogp.fitting import LIKELIHOODS, fit, load, read, write
+from mogp.fitting import Settings as FitSettings
+from mogp.fitting._report import warnings_of
+from mogp.fitting._tables import check_suffix
 
 app = typer.Typer(
     help="Bayesian mixtures of Gaussian processes: wide networks with random node variances, and "
@@ -263,9 +264,9 @@ def predict_command(
 
     Example: `mogp predict houses new.csv --out predictions.csv`
     """
-    tables.check_suffix(out)
-    frame = tables.read(data)
-    tables.write(load(folder).predict(frame, str(data)), out)
+    check_suffix(out)
+    frame = read(data)
+    write(load(folder).predict(frame, str(data)), out)
     Console().print(f"  {out}: {len(frame)} rows", highlight=False)
 
 

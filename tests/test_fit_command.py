@@ -12,8 +12,10 @@ import pytest
 from closeness import assert_close
 from matplotlib.image import imread
 
-from mogp import MoGP, cli, inference, priors, summaries, tables
-from mogp import fit as fit_room
+from mogp import MoGP, cli, inference, priors
+from mogp.fitting import _fit as fit_room
+from mogp.fitting import _summaries as summaries
+from mogp.fitting import _tables as tables
 
 QUICK = ["--prior", "iid", "--samples", "60", "--warmup", "60", "--chains", "2"]
 

@@ -15,12 +15,12 @@ from jax.typing import ArrayLike
 
 from mogp import inference
 from mogp.architecture import MoGP
+from mogp.fitting._tables import Encoding
 from mogp.inference import Posterior, Predictive
-from mogp.tables import Encoding
 
 
 def predictions(predictive: Predictive, encoding: Encoding) -> pd.DataFrame:
-    """Predictions as a table: the columns of `fit.Fit.predict`."""
+    """Predictions as a table: the columns of `Fit.predict`."""
     mean = np.asarray(predictive.mean())
     if encoding.classes is not None:
         shares = class_shares(mean)

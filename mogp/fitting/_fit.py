@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 import pandas as pd
 
-from mogp import inference, report, tables
+from mogp import inference
 from mogp import priors as priors_room
 from mogp._checks import check_choice, check_count
 from mogp.architecture import MoGP
 from mogp.compare import check_writable, environment
-from mogp.summaries import convergence, in_units, leave_one_out, predictions
+from mogp.fitting import _report as report
+from mogp.fitting import _tables as tables
+from mogp.fitting._summaries import convergence, in_units, leave_one_out, predictions
 
 LIKELIHOODS = ("auto", "gaussian", "student_t", "bernoulli", "poisson", "categorical")
 _BLOCK = 2000  # rows predicted at once

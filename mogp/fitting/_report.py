@@ -11,10 +11,10 @@ import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
-from mogp import posterior_plots as plots
+from mogp.fitting import _plots as plots
+from mogp.fitting._summaries import class_shares, predictions, ranks, unknowns
+from mogp.fitting._tables import Encoding
 from mogp.inference import Posterior
-from mogp.summaries import class_shares, predictions, ranks, unknowns
-from mogp.tables import Encoding
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -64,7 +64,7 @@ def write(
         folder: where; it must exist.
         posterior: of the standardised problem.
         encoding: of the table.
-        record: of `mogp.fit.Fit`.
+        record: of `mogp.fitting.Fit`.
         x: standardised inputs of the training rows.
         y: standardised targets of the training rows, or their classes.
         x_test: those of the test rows, if there are any.
