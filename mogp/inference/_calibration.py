@@ -32,7 +32,8 @@ def calibrate(
     num_warmup: int = 300,
     num_samples: int = 49,
     thin: int = 5,
-    target_accept: float = 0.9,
+    target_accept: float = 0.8,
+    max_tree_depth: int = 6,
 ) -> xr.Dataset:
     """Ranks of what made the data among draws from the posterior given the data.
 
@@ -55,6 +56,8 @@ def calibrate(
         num_samples: draws that are kept in each.
         thin: draws for one that is kept.
         target_accept: as for `nuts`.
+        max_tree_depth: at most `2^max_tree_depth` steps a draw: the slowest of all replications
+            decides how long a draw takes.
 
     Returns:
         `rank` of dimensions `replication` and `quantity`: all unknown parameters, the largest node
@@ -65,7 +68,11 @@ def calibrate(
         ValueError: if an argument is outside its range.
     """
     check_inputs("x", x)
-    for name, value in (("num_replications", num_replications), ("num_samples", num_samples)):
+    for name, value in (
+        ("num_replications", num_replications),
+        ("num_samples", num_samples),
+        ("max_tree_depth", max_tree_depth),
+    ):
         check_count(name, value)
     law = likelihood_of(likelihood)
     setup = setup_of(model, x, law, num_outputs, width, num_jumps, num_diffuse, method)
@@ -75,7 +82,10 @@ def calibrate(
 
     def replicate(key: Array, y: Array) -> tuple[Values, Array]:
         kernel = NUTS(
-            setup.numpyro_model, init_strategy=init_to_sample, target_accept_prob=target_accept
+            setup.numpyro_model,
+            init_strategy=init_to_sample,
+            target_accept_prob=target_accept,
+            max_tree_depth=max_tree_depth,
         )
         state = kernel.init(key, num_warmup, None, (x, y))
 

@@ -47,7 +47,7 @@ def nuts(
     num_warmup: int = 500,
     num_samples: int = 500,
     num_chains: int = 4,
-    target_accept: float = 0.8,
+    target_accept: float = 0.9,
     max_tree_depth: int = 10,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 100,
