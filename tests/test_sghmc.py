@@ -17,7 +17,7 @@ from closeness import assert_close
 from scipy import stats
 
 from mogp import MoGP, datasets, inference, priors
-from mogp.inference import _checkpoint, _node_moves, _sghmc
+from mogp.inference import _checkpoint, _node_moves, _sghmc, _sghmc_plan
 from mogp.inference._noise import noise_keys
 
 
@@ -194,15 +194,15 @@ def test_temperature_0_is_gradient_descent_with_momentum(line, key):
 
 
 def test_schedules():
-    plan = _sghmc.Plan(10, 0.5, 0.1, 1.0, "cyclical", 4, 1)
+    plan = _sghmc_plan.Plan(10, 0.5, 0.1, 1.0, "cyclical", 4, 1)
     rates = np.concatenate([plan.step_sizes(jnp.asarray(e), 5, float) for e in range(8)])
     np.testing.assert_array_equal(rates[:20], rates[20:])
     wanted = 0.25 * (1 + np.cos(np.pi * np.arange(20) / 20))
     assert_close(rates[:20], np.maximum(wanted, 0.1), rtol=1e-6)
     constant = plan._replace(schedule="constant").step_sizes(jnp.asarray(3), 5, float)
     np.testing.assert_array_equal(constant, 0.5)
-    noisy, kept = _sghmc._check_plan(plan, (20, 1), 20, 2, 0.4, 0.2, 2)
-    noisy, kept = _sghmc._check_plan(plan._replace(cycle=10), (20, 1), 20, 2, 0.4, 0.2, 2)
+    noisy, kept = _sghmc_plan.checked_epochs(plan, (20, 1), 20, 2, 0.4, 0.2, 2)
+    noisy, kept = _sghmc_plan.checked_epochs(plan._replace(cycle=10), (20, 1), 20, 2, 0.4, 0.2, 2)
     assert noisy.tolist() == 2 * (4 * [False] + 6 * [True])
     assert kept.tolist() == 2 * (7 * [False] + [True, False, True])
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from numpyro.distributions import Distribution, biject_to
 
@@ -265,7 +266,7 @@ class Band(NamedTuple):
 
     def _heights(self) -> Array:
         """Values without infinities, which would give NaN as differences."""
-        return jnp.maximum(self.values, float(jnp.finfo(self.values.dtype).min) / 8)
+        return jnp.maximum(self.values, float(np.finfo(self.values.dtype).min) / 8)
 
     def _rises(self) -> Array:
         """Over the cells; never 0, by which they are divided."""
