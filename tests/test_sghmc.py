@@ -16,7 +16,7 @@ from blackjax.sgmcmc import diffusions
 from closeness import assert_close
 from scipy import stats
 
-from mogp import MoGP, datasets, inference, priors
+from mogp import MoGP, inference, priors
 from mogp.inference import _checkpoint, _node_moves, _sghmc, _sghmc_plan
 from mogp.inference._noise import noise_keys
 
@@ -415,6 +415,42 @@ def test_a_killed_run_resumes_to_the_same_draws(killed, whole, classes, tmp_path
         np.testing.assert_array_equal(values, resumed.data["epochs"][name])
 
 
+def test_twenty_kills_at_random_moments_change_nothing(line, key, tmp_path, monkeypatch):
+    """Before an epoch, before a checkpoint is written, or written and not yet in its place."""
+    arguments = LINE | {"num_epochs": 40, "samples_per_cycle": 12, "checkpoint_every": 1}
+    arguments |= {"network": line_at_0, "x": line[0], "y": line[1], "key": key}
+    whole = inference.sghmc(**arguments)
+
+    class KilledError(BaseException):
+        pass
+
+    count = {}
+
+    def mortal(function, after):
+        def wrapped(*args):
+            result = function(*args) if after else None
+            count["left"] -= 1
+            if count["left"] < 0:
+                raise KilledError
+            return result if after else function(*args)
+
+        return wrapped
+
+    monkeypatch.setattr(_sghmc, "_advance", mortal(_sghmc._advance, after=False))
+    monkeypatch.setattr(_checkpoint, "save", mortal(_checkpoint.save, after=False))
+    written = mortal(eqx.tree_serialise_leaves, after=True)
+    monkeypatch.setattr(_checkpoint.eqx, "tree_serialise_leaves", written)
+    arguments["checkpoint"] = tmp_path / "sghmc.ckpt"
+    for moment in np.random.default_rng(0).integers(0, 6, 20):
+        count["left"] = moment
+        with pytest.raises(KilledError):
+            inference.sghmc(**arguments)
+    count["left"] = 1000
+    resumed = inference.sghmc(**arguments)
+    assert 1000 - count["left"] < 3 * 40  # some epochs were done by killed runs
+    np.testing.assert_array_equal(resumed.sources.w, whole.sources.w)
+
+
 def test_ctrl_c_keeps_what_was_drawn(whole, classes, monkeypatch):
     run, calls = _sghmc._advance, []
 
@@ -497,20 +533,19 @@ def test_divergence_is_an_error(line, key):
 
 
 @pytest.mark.slow
-def test_node_variances_and_alpha_mix_on_digits():
-    """R-hat below 1.05 from four starts: a GBFRY prior with unknown α, 30 nodes, 1438 digits.
+def test_node_variances_and_alpha_mix(classes):
+    """R-hat below 1.05 from four starts, with all rows a step; docs/sghmc.md has it for digits.
 
     Starts: `α` from its law, weights from the prior, node variances `1/p`. In single precision.
     """
-    data = datasets.load("digits")
+    x, y = classes
     posterior = inference.sghmc(
-        MoGP([priors.GBFRY(alpha=dist.Uniform(0.0, 1.0), tau=2.0)], bias_scale=1.0),
-        jnp.asarray(data.x_train, jnp.float32), data.y_train, width=30, key=jax.random.key(0),
-        num_epochs=4000, batch_size=359, step_size=0.3, friction=0.03, schedule="constant",
-        exploration=0.02, burn_in=0.38, samples_per_cycle=400, moves_every=5,
-        checkpoint_every=1000, progress=False,
+        MODEL, jnp.asarray(x, jnp.float32), y, width=10, key=jax.random.key(0),
+        num_epochs=12_000, batch_size=300, step_size=0.3, friction=0.03, schedule="constant",
+        exploration=0.02, burn_in=0.18, samples_per_cycle=1000, moves_every=8,
+        checkpoint_every=12_000, progress=False,
     )  # fmt: skip
     names = [f"log_variance_{of}0" for of in ("mean", "sum", "max")] + ["prior0.alpha"]
     rhat = arviz_stats.rhat(posterior.data["posterior"].dataset[names])
     assert all(float(rhat[name]) < 1.05 for name in names), rhat
-    assert posterior.evaluate(data.x_test, data.y_test)["accuracy"] > 0.96
+    assert posterior.evaluate(x, y)["accuracy"] > 0.8
