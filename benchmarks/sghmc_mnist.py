@@ -58,6 +58,7 @@ def main() -> None:
     print(posterior.evaluate(jnp.asarray(data.x_test, jnp.float32), data.y_test))
     draws = posterior.data["posterior"].dataset
     names = [name for name in draws.data_vars if "alpha" in name or "log_variance_" in name]
+    names = [name for name in names if float(draws[name].std()) > 0]  # of iid nodes they are fixed
     rhat = arviz_stats.rhat(draws[names])
     for name in names:
         means = ", ".join(f"{m:.3f}" for m in draws[name].mean("draw").values)
