@@ -16,8 +16,8 @@ from blackjax.sgmcmc import diffusions
 from closeness import assert_close
 from scipy import stats
 
-from mogp import MoGP, datasets, inference, priors
-from mogp.inference import _checkpoint, _node_moves, _sghmc
+from mogp import MoGP, inference, priors
+from mogp.inference import _checkpoint, _node_moves, _sghmc, _sghmc_plan
 from mogp.inference._noise import noise_keys
 
 
@@ -194,15 +194,15 @@ def test_temperature_0_is_gradient_descent_with_momentum(line, key):
 
 
 def test_schedules():
-    plan = _sghmc.Plan(10, 0.5, 0.1, 1.0, "cyclical", 4, 1)
+    plan = _sghmc_plan.Plan(10, 0.5, 0.1, 1.0, "cyclical", 4, 1)
     rates = np.concatenate([plan.step_sizes(jnp.asarray(e), 5, float) for e in range(8)])
     np.testing.assert_array_equal(rates[:20], rates[20:])
     wanted = 0.25 * (1 + np.cos(np.pi * np.arange(20) / 20))
     assert_close(rates[:20], np.maximum(wanted, 0.1), rtol=1e-6)
     constant = plan._replace(schedule="constant").step_sizes(jnp.asarray(3), 5, float)
     np.testing.assert_array_equal(constant, 0.5)
-    noisy, kept = _sghmc._check_plan(plan, (20, 1), 20, 2, 0.4, 0.2, 2)
-    noisy, kept = _sghmc._check_plan(plan._replace(cycle=10), (20, 1), 20, 2, 0.4, 0.2, 2)
+    noisy, kept = _sghmc_plan.checked_epochs(plan, (20, 1), 20, 2, 0.4, 0.2, 2)
+    noisy, kept = _sghmc_plan.checked_epochs(plan._replace(cycle=10), (20, 1), 20, 2, 0.4, 0.2, 2)
     assert noisy.tolist() == 2 * (4 * [False] + 6 * [True])
     assert kept.tolist() == 2 * (7 * [False] + [True, False, True])
 
@@ -247,66 +247,87 @@ P, FAN_OUT = 4, 3
 
 
 def moved(prior, laws, chains, sweeps, which):
-    """Draws from the prior before and after moves without data: starts, ends and fresh draws."""
+    """Draws from the prior before and after moves, and others: states and their log-densities.
+
+    Successive conditional simulation (Geweke, 2004): before every redrawing of nodes new data are
+    drawn given the state, the sum of `tanh u` with normal noise, so that the prior must stay.
+    Single precision, in which runs on large data are.
+    """
     nodes = _node_moves.NodePriors({0: prior}, {0: P}, laws, 1.0)
 
     def start(key):
         by_value, by_node, by_weight = jax.random.split(key, 3)
         transform = {n: dist.biject_to(law.support) for n, law in laws.items()}
-        hyper = {n: transform[n].inv(law.sample(by_value)) for n, law in laws.items()}
-        u = nodes.given(hyper)[0].sample_log(by_node, (P,))
-        return hyper, u, jax.random.normal(by_weight, (FAN_OUT, P))
+        hyper = {
+            n: transform[n].inv(law.sample(by_value)).astype("float32") for n, law in laws.items()
+        }
+        u = nodes.given(hyper)[0].sample_log(by_node, (P,)).astype("float32")
+        return hyper, u, jax.random.normal(by_weight, (FAN_OUT, P), "float32")
+
+    def sweep(key, hyper, u, weights):
+        if which == "centred":
+            hyper, u, weights = _node_moves.centred(key, nodes, hyper, {0: u}, {0: weights})
+            return hyper, u[0], weights[0]
+        y = jnp.tanh(u).sum() + 0.5 * jax.random.normal(jax.random.fold_in(key, 1), (), "float32")
+        hyper, u, _ = _node_moves.refreshed(
+            key, nodes, hyper, {0: u}, lambda _, u: -2 * (y - jnp.tanh(u[0]).sum()) ** 2
+        )
+        return hyper, u[0], weights
+
+    def scored(state):
+        law = nodes.given(state[0])[0]
+        return state, law.log_density_of_log(state[1]).sum()
 
     def chain(key):
         by_start, by_moves = jax.random.split(key)
         first = start(by_start)
+        return first, jax.lax.fori_loop(
+            0, sweeps, lambda i, state: sweep(jax.random.fold_in(by_moves, i), *state), first
+        )
 
-        def sweep(i, state):
-            (hyper, u, weights), key = state, jax.random.fold_in(by_moves, i)
-            if "centred" in which:
-                hyper, u, weights = _node_moves.centred(key, nodes, hyper, {0: u}, {0: weights})
-                u, weights = u[0], weights[0]
-            if "refreshed" in which:
-                hyper, u, _ = _node_moves.refreshed(
-                    key, nodes, hyper, {0: u}, lambda *_: jnp.zeros(())
-                )
-                u = u[0]
-            return hyper, u, weights
-
-        return first, jax.lax.fori_loop(0, sweeps, sweep, first)
-
-    keys = jax.random.split(jax.random.key(5), chains)
-    first, last = jax.jit(jax.vmap(chain))(keys)
-    return first, last, jax.jit(jax.vmap(start))(jax.random.split(jax.random.key(6), 10_000))
+    first, last = jax.jit(jax.vmap(chain))(jax.random.split(jax.random.key(5), chains))
+    score = jax.jit(jax.vmap(scored))
+    fresh = jax.jit(jax.vmap(start))(jax.random.split(jax.random.key(6), 3 * chains))
+    return first, score(last), score(fresh)
 
 
 @pytest.mark.parametrize("which", ["centred", "refreshed"])
 @pytest.mark.parametrize(
-    ("prior", "laws", "chains"),
+    ("prior", "laws", "chains", "sweeps"),
     [
-        (priors.Horseshoe(), {}, 500),
-        (priors.InverseGamma(shape=0.5), {"prior0.scale": dist.LogNormal(0.0, 1.0)}, 500),
-        (priors.GeneralizedGamma(alpha=0.5), {"prior0.alpha": dist.Uniform(0.05, 1.0)}, 500),
-        pytest.param(
-            priors.GBFRY(alpha=0.5, tau=2.0), {"prior0.alpha": dist.Uniform(0.05, 1.0)}, 150,
-            marks=pytest.mark.slow,
-        ),
+        (priors.Horseshoe(), {}, 4000, 10),
+        (priors.InverseGamma(shape=0.5), {"prior0.scale": dist.LogNormal(0.0, 1.0)}, 2000, 10),
+        (priors.GeneralizedGamma(alpha=0.5), {"prior0.alpha": dist.Uniform(0.05, 1.0)}, 1000, 8),
+        (priors.GBFRY(alpha=0.5, tau=2.0), {"prior0.alpha": dist.Uniform(0.05, 1.0)}, 400, 5),
     ],
     ids=["horseshoe", "inverse gamma", "generalized gamma", "gbfry"],
-)  # fmt: skip
-def test_moves_leave_the_prior_as_it_is(prior, laws, chains, which):
+)
+def test_moves_leave_the_prior_as_it_is(prior, laws, chains, sweeps, which):
     """Kolmogorov-Smirnov against fresh draws, at 0.001 each."""
-    sweeps = 3 if isinstance(prior, priors.GBFRY) else 10
-    first, last, fresh = moved(prior, laws, chains, sweeps, which)
-    assert not np.array_equal(first[1], last[1])
+    first, (last, score), (fresh, wanted) = moved(prior, laws, chains, sweeps, which)
+    assert np.mean(np.asarray(first[1]) != last[1]) > 0.3
+    pairs = {"density": (score, wanted)}
     for name in laws:
-        assert stats.ks_2samp(last[0][name], fresh[0][name]).pvalue > 1e-3
-        assert not np.array_equal(first[0][name], last[0][name])
+        pairs[name] = last[0][name], fresh[0][name]
+        assert np.mean(np.asarray(first[0][name]) != last[0][name]) > 0.3
     for summary in (np.mean, np.max, np.min):
-        found, wanted = summary(last[1], axis=1), summary(fresh[1], axis=1)
-        assert stats.ks_2samp(found, wanted).pvalue > 1e-3
-    norms = [np.linalg.norm(state[2], axis=1).ravel() for state in (last, fresh)]
-    assert stats.ks_2samp(*norms).pvalue > 1e-3
+        pairs[summary.__name__] = summary(last[1], axis=1), summary(fresh[1], axis=1)
+    pairs["norms"] = [np.linalg.norm(state[2], axis=1).ravel() for state in (last, fresh)]
+    found = {name: stats.ks_2samp(*pair).pvalue for name, pair in pairs.items()}
+    assert min(found.values()) > 1e-3, found
+
+
+@pytest.mark.parametrize("open_below", [True, False])
+def test_draws_from_a_band_have_its_density(open_below):
+    """Against the integral of the density; one cell rises, one falls, one is next to flat."""
+    values = jnp.array([-3.0, -1.0, -1.0, -4.0, -jnp.inf])
+    band = _node_moves.Band(jnp.arange(5.0), values, jnp.asarray(open_below))
+    draws = np.asarray(band.sample(jax.random.key(0), (20_000,)))
+    grid = np.linspace(-8 if open_below else 0, 4, 120_001)
+    density = np.exp(np.asarray(band.log_density(jnp.asarray(grid))))
+    cdf = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2) * (grid[1] - grid[0])])
+    assert abs(cdf[-1] - 1) < 1e-4
+    assert stats.kstest(draws, lambda x: np.interp(x, grid, cdf)).pvalue > 1e-3
 
 
 def test_the_centred_move_keeps_the_function(classes, key):
@@ -394,6 +415,42 @@ def test_a_killed_run_resumes_to_the_same_draws(killed, whole, classes, tmp_path
         np.testing.assert_array_equal(values, resumed.data["epochs"][name])
 
 
+def test_twenty_kills_at_random_moments_change_nothing(line, key, tmp_path, monkeypatch):
+    """Before an epoch, before a checkpoint is written, or written and not yet in its place."""
+    arguments = LINE | {"num_epochs": 40, "samples_per_cycle": 12, "checkpoint_every": 1}
+    arguments |= {"network": line_at_0, "x": line[0], "y": line[1], "key": key}
+    whole = inference.sghmc(**arguments)
+
+    class KilledError(BaseException):
+        pass
+
+    count = {}
+
+    def mortal(function, after):
+        def wrapped(*args):
+            result = function(*args) if after else None
+            count["left"] -= 1
+            if count["left"] < 0:
+                raise KilledError
+            return result if after else function(*args)
+
+        return wrapped
+
+    monkeypatch.setattr(_sghmc, "_advance", mortal(_sghmc._advance, after=False))
+    monkeypatch.setattr(_checkpoint, "save", mortal(_checkpoint.save, after=False))
+    written = mortal(eqx.tree_serialise_leaves, after=True)
+    monkeypatch.setattr(_checkpoint.eqx, "tree_serialise_leaves", written)
+    arguments["checkpoint"] = tmp_path / "sghmc.ckpt"
+    for moment in np.random.default_rng(0).integers(0, 6, 20):
+        count["left"] = moment
+        with pytest.raises(KilledError):
+            inference.sghmc(**arguments)
+    count["left"] = 1000
+    resumed = inference.sghmc(**arguments)
+    assert 1000 - count["left"] < 3 * 40  # some epochs were done by killed runs
+    np.testing.assert_array_equal(resumed.sources.w, whole.sources.w)
+
+
 def test_ctrl_c_keeps_what_was_drawn(whole, classes, monkeypatch):
     run, calls = _sghmc._advance, []
 
@@ -423,7 +480,7 @@ def test_a_second_writer_and_another_run_are_refused(classes, tmp_path):
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as other:  # fmt: skip
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(RuntimeError, match="is being written by another process"):
+        with pytest.raises(BlockingIOError, match="is being written by another process"):
             inference.sghmc(MODEL, *classes, **arguments)
         other.communicate("\n")
     inference.sghmc(MODEL, *classes, **arguments)
@@ -476,20 +533,19 @@ def test_divergence_is_an_error(line, key):
 
 
 @pytest.mark.slow
-def test_node_variances_and_alpha_mix_on_digits():
-    """R-hat below 1.05 from four starts: a GBFRY prior with unknown α, 30 nodes, 1438 digits.
+def test_node_variances_and_alpha_mix(classes):
+    """R-hat below 1.05 from four starts, with all rows a step; docs/sghmc.md has it for digits.
 
     Starts: `α` from its law, weights from the prior, node variances `1/p`. In single precision.
     """
-    data = datasets.load("digits")
+    x, y = classes
     posterior = inference.sghmc(
-        MoGP([priors.GBFRY(alpha=dist.Uniform(0.0, 1.0), tau=2.0)], bias_scale=1.0),
-        jnp.asarray(data.x_train, jnp.float32), data.y_train, width=30, key=jax.random.key(0),
-        num_epochs=4000, batch_size=359, step_size=0.3, friction=0.03, schedule="constant",
-        exploration=0.02, burn_in=0.38, samples_per_cycle=400, moves_every=5,
-        checkpoint_every=1000, progress=False,
+        MODEL, jnp.asarray(x, jnp.float32), y, width=10, key=jax.random.key(0),
+        num_epochs=12_000, batch_size=300, step_size=0.3, friction=0.03, schedule="constant",
+        exploration=0.02, burn_in=0.18, samples_per_cycle=1000, moves_every=8,
+        checkpoint_every=12_000, progress=False,
     )  # fmt: skip
     names = [f"log_variance_{of}0" for of in ("mean", "sum", "max")] + ["prior0.alpha"]
     rhat = arviz_stats.rhat(posterior.data["posterior"].dataset[names])
     assert all(float(rhat[name]) < 1.05 for name in names), rhat
-    assert posterior.evaluate(data.x_test, data.y_test)["accuracy"] > 0.96
+    assert posterior.evaluate(x, y)["accuracy"] > 0.8

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from numpyro.distributions import Distribution, biject_to
 
@@ -19,8 +20,8 @@ from mogp.priors import NodeVarianceLaw, Prior
 
 Values = dict[str, Array]
 
-_KNOTS = 64  # of the proposal in a band
-_TRIES = 4  # draws from the prior a look at the likelihood
+_KNOTS = 128  # of the proposal in a band
+_TRIES = 16  # draws from the prior a look at the likelihood
 
 
 class NodePriors(NamedTuple):
@@ -59,10 +60,15 @@ def with_values(
     values = constrained(laws, hyper)
     return {
         i: dataclasses.replace(
-            prior, **{n.split(".")[1]: v for n, v in values.items() if n.startswith(f"prior{i}.")}
+            prior, **{n.split(".")[1]: v for n, v in values.items() if layer_of(n) == i}
         )
         for i, prior in priors.items()
     }
+
+
+def layer_of(name: str) -> int:
+    """Of an unknown parameter, from `prior{layer}.{parameter}`."""
+    return int(name[len("prior") : name.index(".")])
 
 
 def constrained(laws: dict[str, Distribution], hyper: Values) -> Values:
@@ -95,7 +101,7 @@ def slice_sample(
         New values; an entry whose density is not a number stays.
     """
     by_level, by_place, by_tries = jax.random.split(key, 3)
-    level = log_density(x) - jax.random.exponential(by_level, x.shape, x.dtype)
+    drop = jax.random.exponential(by_level, x.shape, x.dtype)
     low = x - width * jax.random.uniform(by_place, x.shape, x.dtype)
 
     def unfinished(state: Any) -> Array:
@@ -103,15 +109,19 @@ def slice_sample(
         return (i < 100) & ~jnp.all(done)
 
     def shrink(state: Any) -> Any:
-        i, new, low, high, done = state
+        # The first try is `x`: one place where the density is compiled, which takes long.
+        i, new, level, low, high, done = state
         uniform = jax.random.uniform(jax.random.fold_in(by_tries, i), x.shape, x.dtype)
-        tried = low + (high - low) * uniform
-        inside = log_density(tried) > level
+        tried = jnp.where(i == 0, x, low + (high - low) * uniform)
+        value = log_density(tried).astype(x.dtype)  # laws may have a higher precision
+        level = jnp.where(i == 0, value - drop, level)
+        inside = (value > level) & (i > 0)
         new = jnp.where(inside & ~done, tried, new)
-        low, high = jnp.where(tried < x, tried, low), jnp.where(tried < x, high, tried)
-        return i + 1, new, low, high, done | inside
+        low = jnp.where(tried < x, tried, low)
+        high = jnp.where((tried < x) | (i == 0), high, tried)
+        return i + 1, new, level, low, high, done | inside
 
-    start = (0, x, low, low + width, jnp.zeros(x.shape, bool))
+    start = (0, x, jnp.zeros_like(x), low, low + width, jnp.zeros(x.shape, bool))
     new: Array = jax.lax.while_loop(unfinished, shrink, start)[1]
     return new
 
@@ -158,7 +168,7 @@ def centred(
             each = [jnp.sum(nodes.log_density(found, i, v)) for i, v in new_u.items()]
             return nodes.log_prior(tried) + sum(each)
 
-        drawn = slice_sample(jax.random.fold_in(by_value, number), hyper[name], of_value, 1.0)
+        drawn = slice_sample(jax.random.fold_in(by_value, number), hyper[name], of_value, 4.0)
         hyper = hyper | {name: drawn}
     return hyper, new_u, new_weights
 
@@ -172,11 +182,11 @@ def refreshed(
 ) -> tuple[Values, dict[int, Array], Array]:
     """Draw a random set of nodes anew, together with the parameters of their priors, or stay.
 
-    The set is that of a random band of `u`, often thinned. Parameters move by a random walk, and
-    the nodes of the set follow from their prior within the band, given them: so that nodes that the
-    data do not see do not hold the parameters fast. Several such steps from the prior given the
-    other nodes are accepted or refused at once by the likelihood of all the data (exactly: no
-    minibatch).
+    The set is that of a random band of `u` in a random layer, half of the time without a lower end,
+    often thinned. The parameters of that layer move by a random walk, and the nodes of the set
+    follow from their prior within the band, given them: so that nodes that the data do not see do
+    not hold the parameters fast. Several such steps from the prior given the other nodes are
+    accepted or refused at once by the likelihood of all the data (exactly: no minibatch).
 
     Args:
         key: a random key.
@@ -191,88 +201,111 @@ def refreshed(
     by_band, by_thin, by_steps, by_end = jax.random.split(key, 4)
     dtype = next(iter(u.values())).dtype
     # Nothing here may depend on the state: the set must be the same seen from the new state.
-    place, size, often, share, scale = jax.random.uniform(by_band, (5,), dtype)
-    top = 30 * place - 25
-    span = 40**size
-    thinning = jnp.where(often < 0.5, 1, 64 ** (-share))
+    layer, place, size, end, often, share, scale = jax.random.uniform(by_band, (7,), dtype)
+    layers = {i: jnp.floor(layer * len(u)) == number for number, i in enumerate(u)}
+    top, span, open_below = 30 * place - 25, 160**size, end < 0.5
     chosen = {
-        i: (v > top - span)
+        i: layers[i]
+        & ((v > top - span) | open_below)
         & (v < top)
-        & (jax.random.uniform(jax.random.fold_in(by_thin, i), v.shape, dtype) < thinning)
+        & (
+            jax.random.uniform(jax.random.fold_in(by_thin, i), v.shape, dtype)
+            < jnp.where(often < 0.5, 1, len(v) ** (-share))
+        )
         for i, v in u.items()
     }
     knots = top - span * jnp.linspace(1, 0, _KNOTS + 1, dtype=dtype)
-    walk = 0.02 * 100**scale
+    walks = {
+        name: jnp.where(layers.get(layer_of(name), jnp.asarray(False)), 0.02 * 100**scale, 0)
+        for name in hyper
+    }
 
-    def score(
-        hyper: Values, u: dict[int, Array], bands: dict[int, "_Band"], laws: dict[int, Any]
-    ) -> Array:
-        total = nodes.log_prior(hyper)
-        for i, v in u.items():
-            rest = nodes.log_density(laws, i, v)
-            total += jnp.sum(rest - jnp.where(chosen[i], bands[i].log_density(v), 0))
-        return total
-
-    def prepared(hyper: Values) -> tuple[dict[int, "_Band"], dict[int, NodeVarianceLaw]]:
-        laws = nodes.given(hyper)
-        return {i: _Band(knots, nodes.log_density(laws, i, knots)) for i in u}, laws
-
-    def step(state: Any, key: Array) -> tuple[Any, None]:
+    def step(state: Any, inputs: Any) -> tuple[Any, None]:
         hyper, u, old = state
+        first, key = inputs  # the first only scores the state, see `slice_sample`
         by_value, by_node, by_choice = jax.random.split(key, 3)
         tried = {
-            name: z + walk * jax.random.normal(jax.random.fold_in(by_value, number), (), dtype)
+            name: z
+            + jnp.where(first, 0, walks[name])
+            * jax.random.normal(jax.random.fold_in(by_value, number), (), dtype)
             for number, (name, z) in enumerate(hyper.items())
         }
-        bands, laws = prepared(tried)
-        drawn = {
-            i: jnp.where(chosen[i], bands[i].sample(jax.random.fold_in(by_node, i), v), v)
-            for i, v in u.items()
-        }
-        new = score(tried, drawn, bands, laws)
-        accept = jnp.log(jax.random.uniform(by_choice, (), dtype)) < new - old
+        laws, drawn, new = nodes.given(tried), {}, nodes.log_prior(tried).astype(dtype)
+        for i, v in u.items():
+            band = Band(knots, nodes.log_density(laws, i, knots), open_below)
+            sample = band.sample(jax.random.fold_in(by_node, i), v.shape)
+            drawn[i] = jnp.where(chosen[i] & ~first, sample, v)
+            density = nodes.log_density(laws, i, drawn[i])
+            new += jnp.sum(density - jnp.where(chosen[i], band.log_density(drawn[i]), 0))
+        accept = first | (jnp.log(jax.random.uniform(by_choice, (), dtype)) < new - old)
         kept = jax.tree.map(lambda a, b: jnp.where(accept, a, b), (tried, drawn, new), state)
         return kept, None
 
-    keys = jax.random.split(by_steps, _TRIES if nodes.laws else 1)
-    start = (hyper, u, score(hyper, u, *prepared(hyper)))
-    (tried, drawn, _), _ = jax.lax.scan(step, start, keys)
+    tries = 1 + (_TRIES if nodes.laws else 1)
+    inputs = jnp.arange(tries) == 0, jax.random.split(by_steps, tries)
+    (tried, drawn, _), _ = jax.lax.scan(step, (hyper, u, jnp.zeros((), dtype)), inputs)
     gain = log_likelihood(tried, drawn) - log_likelihood(hyper, u)
     accept = jnp.log(jax.random.uniform(by_end, (), dtype)) < gain
     kept = jax.tree.map(lambda a, b: jnp.where(accept, a, b), (tried, drawn), (hyper, u))
-    share = jnp.mean(jnp.concatenate([c.astype(dtype) for c in chosen.values()]))
-    return *kept, jnp.where(accept, share, 0)
+    moved = jnp.mean(jnp.concatenate([c.astype(dtype) for c in chosen.values()]))
+    return *kept, jnp.where(accept, moved, 0)
 
 
-class _Band(NamedTuple):
-    """A density on an interval, the exponential of a piecewise linear function at equal knots."""
+class Band(NamedTuple):
+    """A density on an interval, the exponential of a piecewise linear function at equal knots.
+
+    Attributes:
+        knots: in increasing order, of shape (num,).
+        values: logarithm of the density at them, up to a constant; minus infinity may be among.
+        open_below: whether it goes on below the first knot, falling as in the first cell.
+    """
 
     knots: Array
     values: Array
+    open_below: Array
+
+    def _heights(self) -> Array:
+        """Values without infinities, which would give NaN as differences."""
+        return jnp.maximum(self.values, float(np.finfo(self.values.dtype).min) / 8)
 
     def _rises(self) -> Array:
         """Over the cells; never 0, by which they are divided."""
-        rise = jnp.diff(self.values)
+        rise = jnp.diff(self._heights())
         return jnp.where(jnp.abs(rise) < 1e-6, 1e-6, rise)
 
+    def _fall(self) -> Array:
+        """Of the part below, over the width of a cell, positive."""
+        return jnp.maximum(self._rises()[0], 1e-3)
+
     def _log_masses(self) -> Array:
-        """Of the cells, over the width of a cell."""
-        rise = self._rises()
+        """Of the part below and of the cells, over the width of a cell."""
+        heights, rise = self._heights(), self._rises()
         size = jnp.abs(rise)
-        return self.values[:-1] + jnp.maximum(rise, 0) + jnp.log(-jnp.expm1(-size) / size)
+        cells = heights[:-1] + jnp.maximum(rise, 0) + jnp.log(-jnp.expm1(-size) / size)
+        below = jnp.where(self.open_below, heights[0] - jnp.log(self._fall()), -jnp.inf)
+        return jnp.concatenate([below[None], cells])
 
     def log_density(self, u: Array) -> Array:
         """Up to the logarithm of a cell's width."""
-        return jnp.interp(u, self.knots, self.values) - jax.nn.logsumexp(self._log_masses())
+        width = self.knots[1] - self.knots[0]
+        below = self._fall() * jnp.minimum(u - self.knots[0], 0) / width
+        inside = jnp.interp(u, self.knots, self._heights())
+        return inside + below - jax.nn.logsumexp(self._log_masses())
 
-    def sample(self, key: Array, like: Array) -> Array:
+    def sample(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """Independent draws."""
         by_cell, by_place = jax.random.split(key)
+        dtype = self.values.dtype
         cumulative = jnp.cumsum(jax.nn.softmax(self._log_masses()))
-        level = jax.random.uniform(by_cell, like.shape, like.dtype)
-        cell = jnp.minimum(jnp.searchsorted(cumulative, level), len(cumulative) - 1)
-        rise = self._rises()[cell]
+        level = jax.random.uniform(by_cell, shape, dtype) * cumulative[-1]
+        # From the right, so that a part of no mass is never taken.
+        cell = jnp.searchsorted(cumulative, level, side="right") - 1
+        cell = jnp.minimum(cell, len(self.knots) - 2)
+        rise = self._rises()[jnp.maximum(cell, 0)]
         fall = -jnp.abs(rise)
-        uniform = jax.random.uniform(by_place, like.shape, like.dtype)
+        uniform = jax.random.uniform(by_place, shape, dtype)
         share = jnp.log1p(uniform * jnp.expm1(fall)) / fall
         share = jnp.where(rise > 0, 1 - share, share)
-        return self.knots[cell] + share * (self.knots[1] - self.knots[0])
+        share = jnp.where(cell < 0, jnp.log1p(-uniform) / self._fall(), share)
+        place = self.knots[jnp.maximum(cell, 0)]
+        return place + share * (self.knots[1] - self.knots[0])

@@ -1,38 +1,27 @@
 """Stochastic-gradient Hamiltonian Monte Carlo for networks, whole epochs on the device."""
 
-import dataclasses
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import arviz_base
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
-import xarray as xr
 from jax import Array
 from jax.typing import ArrayLike
-from numpyro.distributions import Distribution, biject_to, constraints
 from tqdm.auto import tqdm
 
-from mogp._checks import check_between, check_choice, check_count, check_inputs, check_memory
+from mogp._checks import check_count, check_inputs, check_memory
 from mogp.architecture import MoGP
 from mogp.inference import _checkpoint
-from mogp.inference._hierarchy import sample_parameters
 from mogp.inference._likelihoods import Likelihood, likelihood_of
-from mogp.inference._node_moves import Values, constrained
-from mogp.inference._posterior import Posterior, flattened, pointwise
-from mogp.inference._sghmc_steps import Parameters, Plan, Problem, State, run_epoch, unknown_of
+from mogp.inference._posterior import Posterior
+from mogp.inference._sghmc_plan import Plan, checked_epochs
+from mogp.inference._sghmc_result import as_posterior
+from mogp.inference._sghmc_setup import as_problem, as_starts, check_outputs
+from mogp.inference._sghmc_steps import Problem, State, run_epoch
 from mogp.inference._sghmc_steps import advance as _advance
-from mogp.nn import DependentMLP
-from mogp.priors import NodeVarianceLaw, Prior
-
-_STORED = 2**24  # numbers of one array that are put into the DataTree
-_PREDICTED = 2**20  # predictions of rows that are
 
 
 def sghmc(
@@ -128,7 +117,7 @@ def sghmc(
         ValueError: if an argument is outside its range, data have the wrong shape or values, node
             variances of a prior are bounded, draws would take more than the memory, or the
             checkpoint belongs to another run.
-        RuntimeError: if another process writes the checkpoint.
+        BlockingIOError: if another process writes the checkpoint.
         FloatingPointError: if the loss of every chain becomes NaN or infinite.
 
     Example:
@@ -153,7 +142,7 @@ def sghmc(
         num_epochs // num_cycles,
         moves_every,
     )
-    noisy, kept = _check_plan(
+    noisy, kept = checked_epochs(
         plan, np.shape(x), num_epochs, num_cycles, exploration, burn_in, samples_per_cycle
     )
     check_count("num_chains", num_chains)
@@ -162,26 +151,28 @@ def sghmc(
     x, law = jnp.asarray(x), likelihood_of(likelihood)
     targets = law.targets(y, len(x))
     targets = targets.astype(x.dtype) if targets.ndim == 2 else targets
-    by_start, by_chain, by_rest = jax.random.split(key, 3)
+    by_start, by_chain, by_rest, by_law = jax.random.split(key, 4)
 
-    starts, laws = _starts(
+    starts, laws = as_starts(
         network, width, x.shape[1], law.num_outputs(targets), num_chains, by_start
     )
-    problem, state = _problem(plan, starts, laws, law, x, targets, scales, by_start)
+    problem, state = as_problem(plan, starts, laws, law, x, targets, scales, by_law)
     check_inputs("x", x, getattr(starts, "in_size", x.shape[1]))
-    _check_outputs(problem, state, targets)
+    check_outputs(problem, state, targets)
     size = sum(a.nbytes for a in jax.tree.leaves(state.position)) * int(kept.sum())
     check_memory("the draws", 2 * size, "fewer of them")  # once as they come, once together
 
     settings = {
         "network": type(starts).__name__,
         "likelihood": repr(law),
-        "laws": {name: f"{type(v).__name__}{vars(v)}" for name, v in laws.items()},
+        "laws": {name: _checkpoint.description(v) for name, v in laws.items()},
         "plan": list(plan),
         "cycles": [num_cycles, exploration, burn_in, samples_per_cycle],
         "scales": dict(scales or {}),
         "data": _checkpoint.fingerprint(x, targets, jax.random.key_data(key)),
-        "start": _checkpoint.fingerprint(*jax.tree.leaves((state.position, state.hyper))),
+        "start": _checkpoint.fingerprint(
+            *jax.tree.leaves((state.position, state.hyper, problem.fixed))
+        ),
         "state": _checkpoint.structure(state),
         "num_epochs": num_epochs,
     }
@@ -189,7 +180,7 @@ def sghmc(
     run = _Run(problem, keys, noisy, kept, checkpoint_every)
     path = None if checkpoint is None else Path(checkpoint)
     draws, traces, interrupted = _draw(run, state, path, settings, progress)
-    return _posterior(problem, run, draws, traces, settings, interrupted, by_rest)
+    return as_posterior(problem, kept, draws, traces, settings, interrupted, by_rest)
 
 
 # --- the run ----------------------------------------------------------------------------------
@@ -284,287 +275,3 @@ def _draw(
 
 def _joined(parts: list[Any]) -> Any:
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
-
-
-# --- what is sampled --------------------------------------------------------------------------
-
-
-def _starts(
-    network: Any,
-    width: int | Sequence[int] | None,
-    in_size: int,
-    num_outputs: int,
-    num_chains: int,
-    key: Array,
-) -> tuple[Any, dict[str, Distribution]]:
-    """Modules, their arrays with an axis of chains in front, and the laws to be learned."""
-    laws: dict[str, Distribution] = {}
-    if isinstance(network, MoGP):
-        if width is None:
-            raise ValueError("width must be given with a MoGP")
-        if any(
-            isinstance(a, Distribution) for a in _flat(network.weight_scale, network.bias_scale)
-        ):
-            raise ValueError("weight_scale and bias_scale must be numbers: nuts learns them")
-        for i, prior in enumerate(network.priors):
-            found = {name: getattr(prior, name) for name in prior.bounds}
-            laws |= {
-                f"prior{i}.{name}": value
-                for name, value in found.items()
-                if isinstance(value, Distribution)
-            }
-        model = network
-
-        def build(key: Array) -> eqx.Module:
-            by_values, by_network = jax.random.split(key)
-            with numpyro.handlers.seed(rng_seed=by_values):
-                drawn = sample_parameters(model)
-            return drawn.network(
-                in_size, num_outputs, width, init_variances="equal", key=by_network
-            )
-    elif width is not None:
-        raise ValueError("width belongs to a MoGP; other networks have their own")
-    elif isinstance(network, eqx.Module):
-        module = network
-
-        def build(key: Array) -> eqx.Module:  # noqa: ARG001
-            return module
-    elif callable(network):
-        build = network
-    else:
-        raise ValueError(
-            "network must be a MoGP, an Equinox module, or a function from a random key to one, "
-            f"got {network!r}"
-        )
-    return eqx.filter_vmap(build)(jax.random.split(key, num_chains)), laws
-
-
-def _flat(*scales: Any) -> list[Any]:
-    return [a for each in scales for a in (each if isinstance(each, Sequence) else [each])]
-
-
-def _problem(
-    plan: Plan,
-    starts: Any,
-    laws: dict[str, Distribution],
-    likelihood: Likelihood,
-    x: Array,
-    targets: Array,
-    scales: Mapping[str, float] | None,
-    key: Array,
-) -> tuple[Problem, State]:
-    def mark(node: Any) -> Any:
-        if isinstance(node, Prior):
-            return jax.tree.map(lambda _: False, node)
-        if hasattr(node, "free_variances"):  # some may be constants
-            spec = jax.tree.map(mark, node, is_leaf=lambda n: isinstance(n, Prior))
-            free = node.free_variances
-            return eqx.tree_at(lambda m: m.log_variances, spec, free, is_leaf=lambda a: a is None)
-        return eqx.is_inexact_array(node)
-
-    def is_special(node: Any) -> bool:
-        return isinstance(node, Prior) or hasattr(node, "free_variances")
-
-    spec = jax.tree.map(mark, starts, is_leaf=is_special)
-    arrays, rest = eqx.partition(starts, spec)
-    fixed, skeleton = eqx.partition(rest, eqx.is_array)
-    if not jax.tree.leaves(arrays):
-        raise ValueError("network must have at least one floating-point array to sample")
-    _check_supports(starts)
-
-    chains = len(jax.tree.leaves(arrays)[0])
-    names = list(unknown_of(likelihood).items())
-    keys = jax.random.split(key, len(names) + 1)
-    unconstrained = {
-        name: _inverse(law, law.sample(k, (chains,))).astype(x.dtype)
-        for (name, law), k in zip(names, keys[1:], strict=True)
-    }
-    parameters: Parameters = {"model": arrays, "likelihood": unconstrained}
-    hyper = {
-        name: _inverse(
-            law, getattr(starts.priors[int(name[5 : name.index(".")])], name.split(".")[1])
-        )
-        for name, law in laws.items()
-    }
-    hyper = {name: value.astype(x.dtype) for name, value in hyper.items()}
-    factors = _factors(parameters, scales or {})
-    problem = Problem(x, targets, fixed, skeleton, laws, likelihood, factors, plan)
-    position = problem.coordinates(parameters)
-    return problem, State(position, jax.tree.map(jnp.zeros_like, position), hyper)
-
-
-def _inverse(law: Distribution, values: Array) -> Array:
-    if law.event_shape or law.batch_shape:
-        raise ValueError(f"laws of parameters must be of single numbers, got {law}")
-    return biject_to(law.support).inv(values)
-
-
-def _factors(parameters: Parameters, scales: Mapping[str, float]) -> Any:
-    """What coordinates are multiplied by, a number an array; the innermost name counts."""
-    seen: set[str] = set()
-    for name, value in scales.items():
-        check_between(f"scales[{name!r}]", value, 0)
-
-    def factor(path: tuple[Any, ...], _: Any) -> float:
-        names = [getattr(entry, "name", getattr(entry, "key", None)) for entry in path]
-        seen.update(str(name) for name in names)
-        return float(next((scales[name] for name in reversed(names) if name in scales), 1.0))
-
-    result = jax.tree_util.tree_map_with_path(factor, parameters)
-    if unknown := set(scales) - seen:
-        raise ValueError(f"scales: no array is called {sorted(unknown)}, there are {sorted(seen)}")
-    return result
-
-
-def _check_supports(starts: Any) -> None:
-    if not isinstance(starts, DependentMLP):
-        return
-    for prior, width, free in zip(
-        starts.priors, starts.prior_widths, starts.free_variances, strict=True
-    ):
-        law = eqx.filter_eval_shape(lambda p, w=width: p.at_width(w), prior) if free else None
-        if isinstance(law, NodeVarianceLaw) and law.support is not constraints.positive:
-            raise ValueError(
-                f"node variances of {type(prior).__name__} are bounded, where steps by gradients "
-                "leave the range; use nuts, or a prior on (0, inf)"
-            )
-
-
-def _check_outputs(problem: Problem, state: State, targets: Array) -> None:
-    def outputs(state: State, fixed: Any) -> Array:
-        module, _ = problem.build(problem.natural(state.position), state.hyper, fixed)
-        return module(problem.x[:1])
-
-    found = jax.eval_shape(jax.vmap(outputs), state, problem.fixed).shape
-    needed = problem.likelihood.num_outputs(targets)
-    few = found[-1] < needed if targets.ndim == 1 else found[-1] != needed
-    if len(found) != 3 or few:
-        raise ValueError(f"network must have {needed} outputs for y, got {found[2:]}")
-
-
-def _check_plan(
-    plan: Plan,
-    shape: tuple[int, ...],
-    num_epochs: int,
-    num_cycles: int,
-    exploration: float,
-    burn_in: float,
-    samples: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which epochs are with noise, and which end with a draw."""
-    count = shape[0] if shape else 0
-    for name, value in (
-        ("num_epochs", num_epochs),
-        ("num_cycles", num_cycles),
-        ("samples_per_cycle", samples),
-        ("moves_every", plan.moves_every),
-    ):
-        check_count(name, value)
-    if check_count("batch_size", plan.batch_size) > count:
-        raise ValueError(f"batch_size must be at most n = {count}, got {plan.batch_size}")
-    check_choice("schedule", plan.schedule, ("constant", "cyclical"))
-    check_between("step_size", plan.step_size, 0)
-    check_between("friction", plan.friction, 0, math.nextafter(1, 2))
-    if not 0 <= plan.temperature < math.inf:
-        raise ValueError(f"temperature must be at least 0 and finite, got {plan.temperature}")
-    if num_epochs % num_cycles:
-        raise ValueError(f"num_cycles must divide num_epochs = {num_epochs}, got {num_cycles}")
-    for name, share in (("exploration", exploration), ("burn_in", burn_in)):
-        if not 0 <= share < 1:
-            raise ValueError(f"{name} must be in [0, 1), got {share}")
-    quiet, first = round(exploration * plan.cycle), round((exploration + burn_in) * plan.cycle)
-    if samples > plan.cycle - first:
-        raise ValueError(
-            f"samples_per_cycle must be at most {max(plan.cycle - first, 0)}, the epochs of a "
-            f"cycle of {plan.cycle} after exploration and burn_in, got {samples}"
-        )
-    noisy = (np.arange(plan.cycle) >= quiet) & (plan.temperature > 0)
-    drawn = np.maximum(np.arange(plan.cycle + 1) - first, 0) * samples // (plan.cycle - first)
-    return np.tile(noisy, num_cycles), np.tile(np.diff(drawn) > 0, num_cycles)
-
-
-# --- the result -------------------------------------------------------------------------------
-
-
-def _posterior(
-    problem: Problem,
-    run: _Run,
-    draws: Any,
-    traces: Any,
-    settings: dict[str, Any],
-    interrupted: bool,
-    key: Array,
-) -> Posterior:
-    parameters, hyper = jax.tree.map(lambda a: jnp.swapaxes(jnp.asarray(a), 0, 1), draws)
-    sources, likelihoods = _stacked(problem, parameters, hyper)
-    posterior = Posterior(xr.DataTree(), sources, likelihoods)
-    chains, num = jax.tree.leaves(parameters)[0].shape[:2]
-    values, dims = _summaries(sources, parameters["model"])
-    values |= constrained(problem.laws, hyper)
-    values |= constrained(unknown_of(problem.likelihood), parameters["likelihood"])
-    traces = {name: np.swapaxes(a, 0, 1) for name, a in traces.items()}
-    at_draws = run.kept[: len(traces["loss"][0])]
-    groups = {
-        "posterior": values,
-        "sample_stats": {name: a[:, at_draws] for name, a in traces.items()},
-        "observed_data": {"y": problem.targets},
-    }
-    dims["y"] = ["row", "output"][: problem.targets.ndim]
-    if chains * num * len(problem.x) <= _PREDICTED:
-        drawn = posterior.predict(problem.x).sample(key=key)
-        each = flattened((sources, likelihoods))
-        scored = pointwise(each[0], each[1], None, problem.x, problem.targets)
-        groups["posterior_predictive"] = {"y": drawn.reshape(chains, num, *drawn.shape[1:])}
-        groups["log_likelihood"] = {"y": scored.reshape(chains, num, -1)}
-    tree = arviz_base.from_dict(
-        jax.tree.map(np.asarray, groups), dims=dims, check_conventions=False
-    )
-    tree["epochs"] = xr.DataTree(
-        xr.Dataset({name: (("chain", "epoch"), a) for name, a in traces.items()})
-    )
-    rows, batch = len(problem.x), problem.plan.batch_size
-    tree.attrs = {
-        "inference_library": "blackjax",
-        "settings": json.dumps(settings),
-        "interrupted": int(interrupted),
-        "gradients": "of all rows, exact"
-        if batch == rows
-        else f"of {batch} of {rows} rows, scaled by {rows / batch:g}; their noise is not corrected "
-        "for, and heats what the data determine",
-    }
-    return dataclasses.replace(posterior, data=tree)
-
-
-def _stacked(problem: Problem, parameters: Parameters, hyper: Values) -> tuple[Any, Likelihood]:
-    """Modules and likelihoods, their arrays with axes of chains and draws in front."""
-    shape = jax.tree.leaves(parameters)[0].shape[:2]
-    fixed = jax.tree.map(
-        lambda a: jnp.broadcast_to(jnp.expand_dims(a, 1), (*shape, *a.shape[1:])), problem.fixed
-    )
-    sources, likelihoods = problem.build(parameters, hyper, fixed)
-    return sources, jax.tree.map(
-        lambda a: a if jnp.shape(a) == shape else jnp.full(shape, a), likelihoods
-    )
-
-
-def _summaries(sources: Any, arrays: Any) -> tuple[dict[str, Array], dict[str, list[str]]]:
-    """What the tree holds of the modules, and the names of its axes."""
-    values: dict[str, Array] = {}
-    dims: dict[str, list[str]] = {}
-    if not isinstance(sources, DependentMLP):
-        for path, array in jax.tree_util.tree_leaves_with_path(arrays):
-            if array.size <= _STORED:
-                values[jax.tree_util.keystr(path, simple=True, separator=".")] = array
-        return values, dims
-    nodes = ["input", *(f"node{i}" for i in range(len(sources.priors))), "output"]
-    for i, u in enumerate(sources.log_variances):
-        values[f"log_variance_mean{i}"] = jnp.mean(u, -1)
-        values[f"log_variance_sum{i}"] = jax.nn.logsumexp(u, -1)
-        values[f"log_variance_max{i}"] = jnp.max(u, -1)
-    for name in ("weights", "biases", "log_variances"):
-        for i, array in enumerate(getattr(sources, name)):
-            if array.size <= _STORED:
-                values[f"{name}{i}"] = array
-                here = nodes[i + 1]
-                dims[f"{name}{i}"] = [here, nodes[i]] if name == "weights" else [here]
-    return values, dims

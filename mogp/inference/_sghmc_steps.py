@@ -1,7 +1,6 @@
 """The steps of stochastic-gradient HMC: epochs on the device, all chains at once."""
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -23,32 +22,10 @@ from mogp.inference._node_moves import (
 )
 from mogp.inference._noise import noise_keys
 from mogp.inference._objective import log_prior
+from mogp.inference._sghmc_plan import Plan
 from mogp.nn import DependentMLP
 
-SMALLEST_STEP = 0.2  # of a cycle, over its largest: [DW] go from 0.5 to 0.1
-
 Parameters = dict[str, Any]  # "model": its arrays; "likelihood": unconstrained values
-
-
-class Plan(NamedTuple):
-    """What the steps are."""
-
-    batch_size: int
-    step_size: float
-    friction: float
-    temperature: float
-    schedule: str
-    cycle: int  # epochs
-    moves_every: int
-
-    def step_sizes(self, epoch: Array, steps: int, dtype: Any) -> Array:
-        """Of the steps of an epoch."""
-        full = jnp.full(steps, self.step_size, dtype)
-        if self.schedule == "constant":
-            return full
-        done = (epoch % self.cycle + jnp.arange(steps, dtype=dtype) / steps) / self.cycle
-        cosine = (1 + jnp.cos(math.pi * done)) / 2
-        return full * jnp.maximum(cosine, SMALLEST_STEP).astype(dtype)
 
 
 class Problem(eqx.Module):
