@@ -2,9 +2,8 @@
 
     python benchmarks/resume.py
 
-A run of 2000 draws on ten points by `inference.nuts`, which writes a checkpoint every five draws, runs in a
-process of its own that is killed (SIGKILL) at a random time after it wrote one, 20 times over; then
-it is let finish.
+A run of 2000 draws on ten points by `inference.nuts` writes a checkpoint every five draws. Its process
+is killed (SIGKILL) at a random time after it wrote one, 20 times over, and then left to finish.
 Every value of its posterior must be that of the run that was never killed.
 """
 
@@ -28,8 +27,8 @@ def run(folder: Path, checkpoint: Path | None, out: Path) -> None:
     x = jnp.linspace(-2, 2, 10)[:, None]
     posterior = inference.nuts(
         MoGP([priors.Horseshoe()], bias_scale=1.0), x, jnp.abs(x[:, 0]), key=jax.random.key(0),
-        num_warmup=300, num_samples=1700, num_chains=2, num_jumps=3, max_tree_depth=6, progress=False,
-        checkpoint=checkpoint, checkpoint_every=5,
+        num_warmup=300, num_samples=1700, num_chains=2, num_jumps=3, max_tree_depth=6,
+        progress=False, checkpoint=checkpoint, checkpoint_every=5,
     )  # fmt: skip
     arrays = {str(n): a.values for n, a in posterior.data["posterior"].data_vars.items()}
     np.savez(out, **arrays)

@@ -32,7 +32,7 @@ def calibrate(
     num_warmup: int = 300,
     num_samples: int = 49,
     thin: int = 5,
-    target_accept: float = 0.8,
+    target_accept: float = 0.9,
     max_tree_depth: int = 6,
 ) -> xr.Dataset:
     """Ranks of what made the data among draws from the posterior given the data.
