@@ -530,3 +530,22 @@ def test_divergence_is_an_error(line, key):
             line_at_0, x, y, key=key, num_epochs=400, samples_per_cycle=2, step_size=1e4,
             checkpoint_every=50, **LINE,
         )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_node_variances_and_alpha_mix(classes):
+    """R-hat below 1.05 from four starts, with all rows a step; docs/sghmc.md has it for digits.
+
+    Starts: `α` from its law, weights from the prior, node variances `1/p`. In single precision.
+    """
+    x, y = classes
+    posterior = inference.sghmc(
+        MODEL, jnp.asarray(x, jnp.float32), y, width=10, key=jax.random.key(0),
+        num_epochs=12_000, batch_size=300, step_size=0.3, friction=0.03, schedule="constant",
+        exploration=0.02, burn_in=0.18, samples_per_cycle=1000, moves_every=8,
+        checkpoint_every=12_000, progress=False,
+    )  # fmt: skip
+    names = [f"log_variance_{of}0" for of in ("mean", "sum", "max")] + ["prior0.alpha"]
+    rhat = arviz_stats.rhat(posterior.data["posterior"].dataset[names])
+    assert all(float(rhat[name]) < 1.05 for name in names), rhat
+    assert posterior.evaluate(x, y)["accuracy"] > 0.8
