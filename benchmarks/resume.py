@@ -2,8 +2,9 @@
 
     python benchmarks/resume.py
 
-A run of 2000 draws on ten points by `inference.nuts` writes a checkpoint every five draws. Its process
-is killed (SIGKILL) at a random time after it wrote one, 20 times over, and then left to finish.
+A run of 2000 draws on ten points by `inference.nuts` writes a checkpoint every five draws. Its
+process is killed (SIGKILL) at a random time after it wrote one, 20 times over, and then left to
+finish.
 Every value of its posterior must be that of the run that was never killed.
 """
 

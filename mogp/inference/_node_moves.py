@@ -226,15 +226,15 @@ def refreshed(
         by_value, by_node, by_choice = jax.random.split(key, 3)
         tried = {
             name: z
-            + jnp.where(first, 0, walks[name])
-            * jax.random.normal(jax.random.fold_in(by_value, number), (), dtype)
+            + jnp.where(first, 0, walks[name]).astype(z.dtype)
+            * jax.random.normal(jax.random.fold_in(by_value, number), (), z.dtype)
             for number, (name, z) in enumerate(hyper.items())
         }
         laws, drawn, new = nodes.given(tried), {}, nodes.log_prior(tried).astype(dtype)
         for i, v in u.items():
             band = Band(knots, nodes.log_density(laws, i, knots), open_below)
             sample = band.sample(jax.random.fold_in(by_node, i), v.shape)
-            drawn[i] = jnp.where(chosen[i] & ~first, sample, v)
+            drawn[i] = jnp.where(chosen[i] & ~first, sample, v).astype(v.dtype)
             density = nodes.log_density(laws, i, drawn[i])
             new += jnp.sum(density - jnp.where(chosen[i], band.log_density(drawn[i]), 0))
         accept = first | (jnp.log(jax.random.uniform(by_choice, (), dtype)) < new - old)

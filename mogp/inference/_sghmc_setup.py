@@ -97,6 +97,8 @@ def as_problem(
     def is_special(node: Any) -> bool:
         return isinstance(node, Prior) or hasattr(node, "free_variances")
 
+    # Precision is that of the inputs.
+    starts = jax.tree.map(lambda a: a.astype(x.dtype) if eqx.is_inexact_array(a) else a, starts)
     spec = jax.tree.map(mark, starts, is_leaf=is_special)
     arrays, rest = eqx.partition(starts, spec)
     fixed, skeleton = eqx.partition(rest, eqx.is_array)

@@ -129,7 +129,9 @@ def run_epoch(
         # which they are unstable at little friction.
         damping = plan.friction / h
         integrate = diffusions.sghmc(damping, damping**2 / plan.temperature)
-        return integrate(noise, position, momentum, gradient, h, plan.temperature), loss
+        after = integrate(noise, position, momentum, gradient, h, plan.temperature)
+        # BlackJAX draws noise of JAX's default precision.
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), after, carry), loss
 
     inputs = order.reshape(steps, -1), rates, noise_keys(by_noise, steps)
     (position, momentum), losses = jax.lax.scan(step, (state.position, state.momentum), inputs)
