@@ -39,7 +39,7 @@ def main(
     out: Path = Path(),
     seed: int = 0,
     num: int = 150,
-    num_samples: int = 500,
+    num_samples: int = 400,
     num_warmup: int = 300,
     num_chains: int = 4,
     num_jumps: int = 5,

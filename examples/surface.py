@@ -41,7 +41,7 @@ def main(
     out: Path = Path(),
     seed: int = 0,
     num: int = 80,
-    num_samples: int = 600,
+    num_samples: int = 400,
     num_warmup: int = 400,
     num_chains: int = 4,
     num_jumps: int = 10,
