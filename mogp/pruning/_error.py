@@ -139,18 +139,17 @@ def error(
         masses = [drawn_masses(p, width, cut) for p, cut in zip(model.priors, cuts, strict=True)]
         sums = (jnp.where(stay, cuts[-1].sizes, 0) for stay in (~cuts[-1].stays, cuts[-1].stays))
         last = Masses(*(jnp.sum(each, -1) for each in sums))
-    outcome = simulate(skeleton(model), x, cuts, last, by_node, outputs)
-    steepest = (
-        None if model.activation.positively_homogeneous() else model.activation.largest_slope()
-    )
-    lower, upper = bounds(model, masses, x, steepest)
-    if width is None and gaussian_prefix(layers) >= model.depth - 1:
-        mean = _exact(model, masses, x)
+    outcome = simulate(model, x, cuts, last, by_node, outputs)
+    activation, known = model.activation, gaussian_prefix(layers)
+    steepest = None if activation.positively_homogeneous() else activation.largest_slope()
+    lower, upper = bounds(skeleton(model), masses, x, steepest, known)
+    if width is None and known >= model.depth - 1:
+        mean = _exact(skeleton(model), masses, x)
         spread = jnp.zeros_like(mean)
     else:
         mean = jnp.where(jnp.isinf(lower), jnp.inf, jnp.mean(outcome.mean, 0))
         spread = jnp.std(outcome.mean, 0) / num**0.5
-        if model.activation.growth():  # the variance before the last layer has no second moment
+        if activation.growth():  # the variance before the last layer has no second moment
             indices = [jnp.asarray(layer.levy.index_at_infinity) for layer in layers[:-1]]
             heavy = jnp.any(jnp.stack([*indices, jnp.asarray(jnp.inf)]) <= 2)
             spread = jnp.where(heavy, jnp.inf, spread)
@@ -184,7 +183,7 @@ def _nothing(gone: Array, kept: Array) -> Cut:
 
 @eqx.filter_jit
 def bounds(
-    model: MoGP, masses: Sequence[Masses], x: Array, steepest: float | None
+    model: MoGP, masses: Sequence[Masses], x: Array, steepest: float | None, known: int
 ) -> tuple[Array, Array]:
     """Bounds of the mean error at points, each of shape (n,).
 
@@ -193,6 +192,7 @@ def bounds(
         masses: one a hidden layer.
         x: points, of shape (n, d).
         steepest: largest slope of the activation; None for a positively homogeneous one.
+        known: how many layers come before the first with jumps.
     """
     layers, activation, one = layers_of(model), model.activation, jnp.ones(())
     if steepest is None:
@@ -205,7 +205,7 @@ def bounds(
     lower = upper = jnp.zeros_like(variance)
     for i, (layer, (gone, kept)) in enumerate(zip(layers, masses, strict=True)):
         gain, total = layer.weight_scale**2, gone + kept
-        if steepest is None or i <= gaussian_prefix(layers):
+        if steepest is None or i <= known:
             square = floor = activation.second_moment(variance)
         else:  # of a Gaussian with a random variance, of which the mean is bounded
             square = (steepest * jnp.sqrt(variance) + jnp.abs(activation(jnp.zeros(())))) ** 2

@@ -17,7 +17,7 @@ from mogp._arrays import times
 from mogp.activations import Activation
 from mogp.limit._dense import gaussian_draws
 from mogp.limit._linalg import cholesky
-from mogp.limit._recursion import Layer, input_pair, layers_of, precise_matmul
+from mogp.limit._recursion import Layer, input_pair, layers_of, precise_matmul, skeleton
 from mogp.pruning._cut import Cut, Masses
 
 if TYPE_CHECKING:
@@ -104,7 +104,6 @@ def mean_error(layer: Layer, activation: Activation, joint: Joint, masses: Masse
     return layer.weight_scale**2 * (gone + times(shift, masses.kept))
 
 
-@eqx.filter_jit
 def simulate(
     model: "MoGP",
     x: Array,
@@ -115,6 +114,8 @@ def simulate(
 ) -> Outcome:
     """Draws of the error at points.
 
+    What is compiled serves all layers of as many jumps, of models of any depth.
+
     Args:
         model: any depth; its priors are not looked at.
         x: points, of shape (n, d).
@@ -123,25 +124,54 @@ def simulate(
         key: random key.
         num_outputs: average over so many outputs of one network; None is their expectation.
     """
-    layers, activation, first = layers_of(model), model.activation, start(model, x)
     num_samples = len(cuts[0].gone)
-    last = Masses(*(jnp.broadcast_to(m, (num_samples,)) for m in last))
+    cuts = [c._replace(sizes=c.sizes.astype(x.dtype), gone=c.gone.astype(x.dtype),
+                       kept=c.kept.astype(x.dtype)) for c in cuts]  # fmt: skip
+    by_layer = jax.random.split(key, len(cuts) + 1)
+    layers = [plain(layer, x.dtype) for layer in layers_of(skeleton(model))]
+    joint = jax.tree.map(
+        lambda k: jnp.broadcast_to(k[None], (num_samples, *k.shape)), start(model, x)
+    )
+    for layer, cut, k in zip(layers[:-1], cuts, by_layer, strict=False):
+        joint = _steps(layer, model.activation, joint, cut, jax.random.split(k, num_samples))
+    masses = Masses(*(jnp.broadcast_to(jnp.asarray(m, x.dtype), (num_samples,)) for m in last))
+    mean = _means(layers[-1], model.activation, joint, masses)
+    keys = jax.random.split(by_layer[-2], num_samples)
+    joint = _steps(layers[-1], model.activation, joint, cuts[-1], keys)
+    if num_outputs is None:
+        return Outcome(*_diagonals(joint), mean)
+    keys = jax.random.split(by_layer[-1], num_samples)
+    return Outcome(*_outputs(joint, keys, num_outputs), mean)
 
-    def one(draw: tuple[Sequence[Cut], Masses, Array]) -> Outcome:
-        drawn, masses, key = draw
-        joint, mean = first, jnp.zeros(len(x))
-        for i, (layer, cut) in enumerate(zip(layers, drawn, strict=True)):
-            if i == len(layers) - 1:
-                mean = mean_error(layer, activation, joint, masses)
-            joint = step(layer, activation, joint, cut, jax.random.fold_in(key, i))
-        if num_outputs is None:
-            return Outcome(jnp.diagonal(joint.error), jnp.diagonal(joint.kernel), mean)
-        outputs = joint.draws(jax.random.fold_in(key, len(layers)), num_outputs)
-        values, shifts = (jnp.mean(each**2, 0) for each in outputs)
-        return Outcome(shifts, values, mean)
 
-    widest = max(cut.sizes.shape[-1] for cut in cuts)
-    batch = max(1, min(num_samples, _BATCH // (4 * len(x) * (widest + 4 * len(x)))))
-    draws = (tuple(cuts), last, jax.random.split(key, num_samples))
-    outcome: Outcome = jax.lax.map(one, draws, batch_size=batch)
-    return outcome
+def plain(layer: Layer, dtype: jnp.dtype) -> Layer:
+    """The layer with arrays for scales, so that their values are not compiled in."""
+    scales = (jnp.asarray(s, dtype) for s in (layer.weight_scale, layer.bias_scale))
+    return Layer(layer.location, layer.levy, *scales)
+
+
+@eqx.filter_jit
+def _steps(layer: Layer, activation: Activation, joint: Joint, cut: Cut, keys: Array) -> Joint:
+    num_samples, n = joint.kernel.shape[:2]
+    batch = max(1, min(num_samples, _BATCH // (4 * n * (cut.sizes.shape[-1] + 4 * n))))
+    stepped: Joint = jax.lax.map(
+        lambda draw: step(layer, activation, *draw), (joint, cut, keys), batch_size=batch
+    )
+    return stepped
+
+
+@eqx.filter_jit
+def _means(layer: Layer, activation: Activation, joint: Joint, masses: Masses) -> Array:
+    means: Array = jax.vmap(lambda *draw: mean_error(layer, activation, *draw))(joint, masses)
+    return means
+
+
+@eqx.filter_jit
+def _outputs(joint: Joint, keys: Array, num: int) -> tuple[Array, Array]:
+    """Squares of `δ` and of `ζ`, averaged over outputs."""
+    values, shifts = jax.vmap(lambda joint, key: joint.draws(key, num))(joint, keys)
+    return jnp.mean(shifts**2, 1), jnp.mean(values**2, 1)
+
+
+def _diagonals(joint: Joint) -> tuple[Array, ...]:
+    return tuple(jnp.diagonal(k, axis1=1, axis2=2) for k in (joint.error, joint.kernel))

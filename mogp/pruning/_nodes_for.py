@@ -12,7 +12,7 @@ from scipy.stats import binom
 from mogp._checks import check_between, check_count, check_inputs
 from mogp.architecture import MoGP
 from mogp.limit._jumps import draw_jumps
-from mogp.limit._recursion import layers_of, skeleton
+from mogp.limit._recursion import layers_of
 from mogp.pruning._cut import Cut, Masses, check_width
 from mogp.pruning._joint import simulate
 from mogp.pruning._lost import draw_sorted, share_after
@@ -95,7 +95,7 @@ def nodes_for(
         for cut in cuts
     ]
     most = [min(max_nodes, len(c) - 1) if width is None else width for c in curves]
-    zero, base = Masses(jnp.zeros(()), jnp.zeros(())), skeleton(model)
+    zero = Masses(jnp.zeros(()), jnp.zeros(()))
 
     def relative(nodes: Sequence[int]) -> np.ndarray:
         pruned = [
@@ -104,7 +104,7 @@ def nodes_for(
             )
             for cut, kept in zip(cuts, nodes, strict=True)
         ]
-        outcome = simulate(base, x, pruned, zero, by_node, outputs)
+        outcome = simulate(model, x, pruned, zero, by_node, outputs)
         error, square = (np.sum(np.asarray(a), -1) for a in (outcome.error, outcome.square))
         return error / np.where(square > 0, square, 1)
 
