@@ -88,7 +88,7 @@ def run(settings: Settings, out: Path) -> xr.DataTree:
 
 def prior_for(alpha: float) -> priors.Prior:
     """The prior of `truncation-error`."""
-    return priors.GBFRY(alpha, TAU)
+    return priors.GBFRY(jnp.asarray(alpha, float), TAU)  # an array is not compiled in
 
 
 def _truncation(settings: Settings) -> dict[str, xr.Dataset]:

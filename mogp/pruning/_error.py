@@ -219,10 +219,10 @@ def bounds(
 def _kept_nodes(layers: Sequence[Layer], rule: Rule, cuts: Sequence[Cut]) -> Array:
     counts: list[Any] = []
     for layer, value, cut in zip(layers, rule.values, cuts, strict=True):
-        some = jnp.any(cut.kept > 0)
-        number = jnp.mean(jnp.sum(cut.stays & (cut.sizes > 0), -1))
-        if rule.kind == "threshold":  # all of them, also those too small to be drawn
-            number = jnp.where(some, layer.levy.tail(value), number)
-            some = jnp.isinf(number)
-        counts.append(jnp.where(some, jnp.inf, number))
+        number, endless = jnp.mean(jnp.sum(cut.stays & (cut.sizes > 0), -1)), jnp.any(cut.kept > 0)
+        if rule.kind == "threshold":  # above a positive one there are finitely many, drawn or not
+            above = layer.levy.tail(value)
+            number = jnp.where(endless, above, number)
+            endless = endless & (jnp.asarray(value) == 0)
+        counts.append(jnp.where(endless, jnp.inf, number))
     return jnp.stack(counts)
