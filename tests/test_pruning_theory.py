@@ -211,12 +211,12 @@ def test_nothing_pruned_changes_nothing():
 def test_errors_fall_with_the_power_one_minus_alpha(depth, alpha):
     """Two thresholds at which a thousandth and a ten-thousandth of the mass is lost.
 
-    The same draws at both, so that the slope has little noise; it differs from its limit by terms
-    of the order of the share lost.
+    The same draws at both, of three jumps that stay, so that the slope has little noise; it differs
+    from its limit by terms of the order of the root of the share lost.
     """
     model = MoGP([priors.GeneralizedGamma(alpha)] * depth)
     small = [share ** (1 / (1 - alpha)) for share in (1e-3, 1e-4)]
-    options = {"num_samples": 200, "num_jumps": 20, "key": jax.random.key(1)}
+    options = {"num_samples": 200, "num_jumps": 3, "key": jax.random.key(1)}
     far, near = (pruning.error(model, e, ONE, **options) for e in small)
     distance = math.log(small[0] / small[1])
     wanted = pruning.slopes(model.priors[0]).threshold
@@ -238,27 +238,29 @@ def test_slopes():
 # --- how many nodes -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("depth", "width"), [(1, None), (2, None), (2, 200)])
-def test_nodes_for_is_honest(depth, width):
+@pytest.mark.parametrize(
+    ("depth", "width", "tolerance"), [(1, None, 0.1), (2, None, 0.3), (2, 300, 0.1)]
+)
+def test_nodes_for_is_honest(depth, width, tolerance):
     """200 networks with ten outputs, as measured; at most 10 % may miss."""
-    model, tolerance, probability = MoGP([HORSESHOE] * depth), 0.1, 0.9
+    model, probability = MoGP([HORSESHOE] * depth), 0.9
     found = pruning.nodes_for(
-        model, tolerance, probability=probability, width=width, num_outputs=10, num_samples=600,
-        max_nodes=200,
-    )  # fmt: skip
+        model, tolerance, probability=probability, width=width, num_outputs=10, num_samples=600
+    )
     assert probability < found.share <= 1
     assert found.error <= tolerance
-    assert max(found.nodes) < 100
-    relative, _ = trials(HORSESHOE, depth, width or 300, 200, largest(found.nodes), seed=9)
+    keep = largest(found.nodes)
+    relative, _ = trials(HORSESHOE, depth, width or (2000 if depth == 1 else 700), 200, keep)
     assert np.mean(relative <= tolerance) >= probability
-    fewer = largest([max(1, n // 3) for n in found.nodes])
-    relative, _ = trials(HORSESHOE, depth, width or 300, 200, fewer, seed=9)
-    assert np.mean(relative <= tolerance) < probability  # nor far too many
+    fewer = largest([n // 5 for n in found.nodes])  # nor far too many
+    relative, _ = trials(HORSESHOE, depth, width or (2000 if depth == 1 else 700), 200, fewer)
+    assert np.mean(relative <= tolerance) < probability
 
 
 def test_nodes_for_equal_nodes():
+    """Some nodes are off: to lose a fifth of the output at most, drop less than a fifth of them."""
     found = pruning.nodes_for(MoGP([priors.Deterministic()]), 0.2, width=100, num_samples=300)
-    assert 80 <= found.nodes[0] <= 95
+    assert 80 < found.nodes[0] < 100
 
 
 # --- tails ----------------------------------------------------------------------------------------
