@@ -170,7 +170,7 @@ def _slopes(
 def _dependence(settings: Settings) -> dict[str, xr.Dataset]:
     """One hidden layer, an input with `‖x‖² = d`, two outputs, at widths and in the limit."""
     widths = np.unique(np.geomspace(10, settings.width, 4).astype(int))
-    groups, num = {}, 100 * settings.samples
+    groups, num = {}, 25 * settings.samples
     share = np.geomspace(1e-2, 1, 25)
     for text in DEPENDENCE:
         prior = priors.parse(text)
