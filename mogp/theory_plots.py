@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 # Okabe and Ito's colours with distinct markers and dashes, as in the other figures.
 _STYLES = (
@@ -92,6 +93,7 @@ def dependence(datasets: Sequence[xr.Dataset]) -> Figure:
     middle.axhline(noise, color="0.5", linestyle="--", linewidth=0.9)
     middle.annotate("95 % of equal laws are below", (width[0], noise * 1.06), fontsize="x-small")
     middle.set(xscale="log", yscale="log", xlabel="width p")
+    middle.yaxis.set_minor_formatter(NullFormatter())
     middle.set_ylabel("Kolmogorov distance")
     middle.set_title("an output: distance to the limit", fontsize="medium")
     right.set(xscale="log", yscale="log", xlabel="width p", ylabel="largest node variance")
