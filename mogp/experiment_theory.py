@@ -55,7 +55,7 @@ def settings_for(name: str, scale: str) -> Settings:
     """`"small"`: width 500 and two depths. `"paper"`: width 2000, depths up to 4."""
     check_choice("scale", scale, ("small", "paper"))
     if scale == "paper":
-        return Settings(name, width=2000, depths=(1, 2, 3, 4), seeds=30, samples=500)
+        return Settings(name, width=2000, depths=(1, 2, 3, 4), seeds=40)
     return Settings(name)
 
 
@@ -92,7 +92,7 @@ def prior_for(alpha: float) -> priors.Prior:
 
 
 def _truncation(settings: Settings) -> dict[str, xr.Dataset]:
-    """Errors of ε-pruning: of networks, and in the limit, over a range of thresholds.
+    """Errors of ε-pruning: of networks, predicted at their width, and in the limit.
 
     The range has 2 to a quarter of the nodes above the threshold, and no `ε` below 1e-7.
     """
@@ -109,24 +109,21 @@ def _truncation(settings: Settings) -> dict[str, xr.Dataset]:
                 errors, ranked = _measure(model, width, x, jnp.asarray(thresholds), k)
                 measured.append(np.asarray(errors))
                 sizes.append(np.asarray(ranked))
-            found = [
-                pruning.error(model, float(e), x, key=key, num_samples=settings.samples,
-                              num_jumps=width // 2, num_outputs=OUTPUTS)
-                for e in thresholds
-            ]  # fmt: skip
-            predicted = np.stack([np.asarray(each.relative) for each in found], 1)
+            predicted = _predict(model, thresholds, x, settings, None)
+            finite = _predict(model, thresholds, x, settings, width)
             rank = np.unique(np.geomspace(1, width, 60).astype(int))
             ranks = jnp.asarray(rank, float)
             dataset = xr.Dataset(
                 {
                     "measured": (("seed", "threshold"), np.stack(measured)),
-                    "predicted": (("draw", "threshold"), predicted),
+                    "limit": (("draw", "threshold"), predicted),
+                    "finite": (("draw_finite", "threshold"), finite),
                     "ranked": (("seed", "rank"), np.stack(sizes)[:, rank - 1]),
                     "expected": ("rank", np.asarray(levy.inverse_tail(ranks - 1 / 3))),
                     "power_law": ("rank", np.asarray(pruning.power_law(levy, ranks))),
                 },
                 {"threshold": thresholds, "rank": rank},
-                _slopes(thresholds, np.stack(measured), predicted),
+                _slopes(thresholds, measured=np.stack(measured), finite=finite, limit=predicted),
             )
             label = f"α={alpha}, {depth} hidden layer{'s' if depth > 1 else ''}"
             slope = float(pruning.slopes(prior).threshold)
@@ -151,13 +148,24 @@ def _measure(
     return jax.lax.map(at, thresholds), -jnp.sort(-jnp.exp(network.log_variances[0]))
 
 
-def _slopes(
-    thresholds: np.ndarray, measured: np.ndarray, predicted: np.ndarray
-) -> dict[str, float]:
+def _predict(
+    model: MoGP, thresholds: np.ndarray, x: Array, settings: Settings, width: int | None
+) -> np.ndarray:
+    """Draws of the relative error, of shape (samples, thresholds), in the limit or at a width."""
+    jumps, samples = (250, settings.samples) if width is None else (None, settings.samples // 2)
+    found = [
+        pruning.error(model, float(e), x, key=jax.random.key(settings.seed + 1), width=width,
+                      num_jumps=jumps, num_samples=samples, num_outputs=OUTPUTS)
+        for e in thresholds
+    ]  # fmt: skip
+    return np.stack([np.asarray(each.relative) for each in found], 1)
+
+
+def _slopes(thresholds: np.ndarray, **errors: np.ndarray) -> dict[str, float]:
     """Slopes of the mean logarithm of the error against that of the threshold, with errors."""
     v = np.log(thresholds) - np.mean(np.log(thresholds))
     attributes = {}
-    for name, values in (("measured", measured), ("predicted", predicted)):
+    for name, values in errors.items():
         each = np.log(np.maximum(values, 1e-30)) @ v / (v @ v)
         attributes[f"{name}_slope"] = float(each.mean())
         attributes[f"{name}_slope_error"] = float(each.std() / np.sqrt(len(each)))
@@ -203,17 +211,18 @@ def _dependence(settings: Settings) -> dict[str, xr.Dataset]:
 
 def _pairs(prior: priors.Prior, width: int, num: int, key: Array) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of outputs, of shape (num, 2), and largest node variances, of shape (num,)."""
+    size = max(1, min(num, 2**20 // width))
+    sample = jax.jit(lambda key: prior.at_width(width).sample(key, (size, width)))
 
     @jax.jit
-    def block(key: Array) -> tuple[Array, Array]:
-        by_size, by_node, by_output = jax.random.split(key, 3)
-        sizes = prior.at_width(width).sample(by_size, (size, width))
+    def outputs_of(sizes: Array, key: Array) -> tuple[Array, Array]:
+        by_node, by_output = jax.random.split(key)
         nodes = jax.nn.relu(jax.random.normal(by_node, sizes.shape))
         root = jnp.sqrt(jnp.sum(sizes * nodes**2, 1))
         return root[:, None] * jax.random.normal(by_output, (size, 2)), jnp.max(sizes, 1)
 
-    size = max(1, min(num, 2**20 // width))
-    parts = [block(k) for k in jax.random.split(key, -(-num // size))]
+    keys = jax.random.split(key, (-(-num // size), 2))
+    parts = [outputs_of(sample(k[0]), k[1]) for k in keys]
     outputs, largest = (np.concatenate([np.asarray(p[i]) for p in parts])[:num] for i in (0, 1))
     return outputs, largest
 
@@ -233,6 +242,9 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.max(np.abs(below[0] - below[1])))
 
 
+_SLOPES = {"measured": "measured", "finite": "predicted at the width", "limit": "in the limit"}
+
+
 def summary(tree: xr.DataTree) -> list[str]:
     """A line for every group."""
     lines = []
@@ -241,8 +253,8 @@ def summary(tree: xr.DataTree) -> list[str]:
         a = data.attrs
         if "slope" in a:
             found = ", ".join(
-                f"{name} {a[f'{name}_slope']:.3f} ± {a[f'{name}_slope_error']:.3f}"
-                for name in ("measured", "predicted")
+                f"{text} {a[f'{name}_slope']:.3f} ± {a[f'{name}_slope_error']:.3f}"
+                for name, text in _SLOPES.items()
             )
             text = f"slope {found}, for ε → 0 {a['slope']:g}"
         else:

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 
 # Okabe and Ito's colours with distinct markers and dashes, as in the other figures.
 _STYLES = (
@@ -30,9 +30,11 @@ def truncation(datasets: Sequence[xr.Dataset]) -> Figure:
         chosen = [data for data in datasets if data.attrs["depth"] == depth]
         for data, (colour, marker, dashes) in zip(chosen, _STYLES, strict=False):
             epsilon = data["threshold"].values
-            low, middle, high = np.quantile(data["predicted"].values, [0.1, 0.5, 0.9], axis=0)
+            low, middle, high = np.quantile(data["limit"].values, [0.1, 0.5, 0.9], axis=0)
             axes.fill_between(epsilon, low, high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(epsilon, middle, dashes, color=colour, linewidth=1.4)
+            finite = np.median(data["finite"].values, axis=0)
+            axes.plot(epsilon, finite, color="0.35", linewidth=0.8)
             measured = np.median(data["measured"].values, axis=0)
             label = f"α = {data.attrs['alpha']:g}"
             axes.plot(epsilon, measured, marker, color=colour, markersize=4.5, label=label)
@@ -58,8 +60,8 @@ def truncation(datasets: Sequence[xr.Dataset]) -> Figure:
     _tidy(axes)
     width = datasets[0].attrs["width"]
     figure.suptitle(
-        f"ε-pruning under GBFRY: networks of width {width} (markers, medians) and the limit "
-        "(lines, bands 10 to 90 %)",
+        f"ε-pruning under GBFRY, medians: networks of width {width} (markers), predicted for them "
+        "(grey), and in the limit (lines; bands 10 to 90 %)",
         fontsize="medium",
     )
     return figure
@@ -93,7 +95,9 @@ def dependence(datasets: Sequence[xr.Dataset]) -> Figure:
     middle.axhline(noise, color="0.5", linestyle="--", linewidth=0.9)
     middle.annotate("95 % of equal laws are below", (width[0], noise * 1.06), fontsize="x-small")
     middle.set(xscale="log", yscale="log", xlabel="width p")
-    middle.yaxis.set_minor_formatter(NullFormatter())
+    middle.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    middle.yaxis.set_major_formatter("{x:g}")
+    middle.yaxis.set_minor_locator(NullLocator())
     middle.set_ylabel("Kolmogorov distance")
     middle.set_title("an output: distance to the limit", fontsize="medium")
     right.set(xscale="log", yscale="log", xlabel="width p", ylabel="largest node variance")

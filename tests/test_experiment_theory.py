@@ -40,11 +40,11 @@ def test_truncation_error(tmp_path, run):
     assert len(groups) == 4
     for data in groups:
         assert data["measured"].sizes == {"seed": 6, "threshold": 8}
-        logs = [np.log(data[name].values).mean(0) for name in ("measured", "predicted")]
+        logs = [np.log(data[name].values).mean(0) for name in ("measured", "finite")]
         assert np.all(np.abs(logs[0] - logs[1]) < 2)  # of six networks
         a = data.attrs
-        spread = np.hypot(a["measured_slope_error"], a["predicted_slope_error"])
-        assert abs(a["measured_slope"] - a["predicted_slope"]) < 4 * spread
+        spread = np.hypot(a["measured_slope_error"], a["finite_slope_error"])
+        assert abs(a["measured_slope"] - a["finite_slope"]) < 4 * spread
     image = imread(tmp_path / "truncation-error.png")
     assert image.shape[1] > 1000
     assert image.std() > 0.05

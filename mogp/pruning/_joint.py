@@ -139,7 +139,8 @@ def simulate(
     keys = jax.random.split(by_layer[-2], num_samples)
     joint = _steps(layers[-1], model.activation, joint, cuts[-1], keys)
     if num_outputs is None:
-        return Outcome(*_diagonals(joint), mean)
+        error, square = _diagonals(joint)
+        return Outcome(error, square, mean)
     keys = jax.random.split(by_layer[-1], num_samples)
     return Outcome(*_outputs(joint, keys, num_outputs), mean)
 
@@ -173,5 +174,5 @@ def _outputs(joint: Joint, keys: Array, num: int) -> tuple[Array, Array]:
     return jnp.mean(shifts**2, 1), jnp.mean(values**2, 1)
 
 
-def _diagonals(joint: Joint) -> tuple[Array, ...]:
-    return tuple(jnp.diagonal(k, axis1=1, axis2=2) for k in (joint.error, joint.kernel))
+def _diagonals(joint: Joint) -> list[Array]:
+    return [jnp.diagonal(k, axis1=1, axis2=2) for k in (joint.error, joint.kernel)]
