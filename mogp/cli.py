@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mogp import __version__
+from mogp import __version__, experiment_theory
 from mogp.compare import Row, Settings, compare
 from mogp.datasets import DataError
 from mogp.experiment_gm import EXPERIMENTS, final_errors, run, settings_for
@@ -131,7 +131,10 @@ def compare_command(
 
 @app.command("experiment")
 def experiment_command(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(EXPERIMENTS)}.")],
+    name: Annotated[
+        str,
+        typer.Argument(help=f"One of {', '.join((*EXPERIMENTS, *experiment_theory.EXPERIMENTS))}."),
+    ],
     data: Annotated[str, typer.Option(help="digits, mnist or fashion-mnist.")] = "digits",
     scale: Annotated[
         str, typer.Option(help="small (30 epochs on digits, else 3; 2 seeds) or paper (100; 5).")
@@ -150,10 +153,16 @@ def experiment_command(
 ) -> None:
     """Train Gaussian-mixture layers as in the paper's figures, and in two more comparisons.
 
+    `truncation-error` and `prior-dependence` draw networks from the prior, without data: small
+    ones of width up to 500, or as in the paper up to 2000.
+
     Writes NAME.nc and NAME.png. A command that was interrupted goes on where it stopped.
 
     Example: `mogp experiment gm-error --data mnist --scale paper --out results`
     """
+    if name in experiment_theory.EXPERIMENTS:
+        _without_data(name, scale, seeds, seed, out)
+        return
     suited = settings_for(name, data, scale)
     settings = replace(
         suited,
@@ -268,6 +277,18 @@ def predict_command(
     frame = read(data)
     write(load(folder).predict(frame, str(data)), out)
     Console().print(f"  {out}: {len(frame)} rows", highlight=False)
+
+
+def _without_data(name: str, scale: str, seeds: int | None, seed: int, out: Path) -> None:
+    """An experiment under the prior."""
+    settings = replace(experiment_theory.settings_for(name, scale), seed=seed)
+    if seeds is not None:
+        settings = replace(settings, seeds=seeds)
+    console, tree = Console(), experiment_theory.run(settings, out)
+    for line in experiment_theory.summary(tree):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    for suffix in ("png", "nc"):
+        console.print(f"  {out / f'{name}.{suffix}'}", highlight=False)
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mogp._arrays import Real
+from mogp._arrays import times
 from mogp._checks import check_count, check_inputs
 from mogp.limit._dense import input_factor, propagate
 from mogp.limit._gaussian import gp_pair
@@ -130,8 +130,8 @@ def _behind(model: "MoGP", layer: Layer, pair: Pair) -> tuple[Array, Array]:
     mean = diffuse_step(layer, 1.0, model.activation, pair).xy - layer.bias_scale**2
     square = pair.through(model.activation.square_kernel)
     return (
-        layer.bias_scale**2 + _times(mean, total),
-        _times(layer.weight_scale**4 * square, second),
+        layer.bias_scale**2 + times(mean, total),
+        times(layer.weight_scale**4 * square, second),
     )
 
 
@@ -144,11 +144,11 @@ def _at_points(model: "MoGP", layers: list[Layer], k: Array) -> tuple[Array, Arr
     for layer in layers:
         total, second = _total_moments(layer, k.dtype)
         gain, bias = layer.weight_scale**2, layer.bias_scale**2
-        passed = _times(gain * by_two * mean, total)
+        passed = times(gain * by_two * mean, total)
         square = (
             bias**2
             + 2 * bias * passed
-            + _times(gain**2 * square, (total * by_two) ** 2 + second * by_four)
+            + times(gain**2 * square, (total * by_two) ** 2 + second * by_four)
         )
         mean = bias + passed
     finite = jnp.isfinite(mean)
@@ -161,11 +161,6 @@ def _total_moments(layer: Layer, dtype: jnp.dtype) -> tuple[Array, Array]:
         return jnp.asarray(layer.location, dtype), jnp.zeros((), dtype)
     first, second = (layer.levy.moment(k).astype(dtype) for k in (1.0, 2.0))
     return first + layer.location, second
-
-
-def _times(x: Array, factor: Real) -> Array:
-    """A product in which 0 wins over infinity: a node that is always 0 adds nothing."""
-    return jnp.where(x == 0, 0, jnp.where(x == 0, 1, x) * factor)
 
 
 def _infinite_with(estimate: Array, exact: Array) -> Array:

@@ -1,0 +1,178 @@
+"""The recursion of a network and its pruned copy: the pruned network is one more input.
+
+A node of the network has the value `ζ`, the same node of the pruned copy `ζ* = ζ - δ`. Given the
+layers before, `(ζ, δ)` on a set of points is Gaussian. The state is its covariance: in `δ` and not
+in `ζ*`, so that errors far below the rounding of the kernel keep their digits.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mogp._arrays import times
+from mogp.activations import Activation
+from mogp.limit._dense import gaussian_draws
+from mogp.limit._linalg import cholesky
+from mogp.limit._recursion import Layer, input_pair, layers_of, precise_matmul, skeleton
+from mogp.pruning._cut import Cut, Masses
+
+if TYPE_CHECKING:
+    from mogp.architecture import MoGP
+
+_BATCH = 2**22  # numbers held by the draws that are made at once
+
+
+class Joint(NamedTuple):
+    """Covariance of `(ζ, δ)` on points.
+
+    Attributes:
+        kernel: of `ζ`, of shape (n, n).
+        cross: `Cov(ζ(x), δ(x'))`, of shape (n, n); not symmetric.
+        error: of `δ`, of shape (n, n); its diagonal is `E (Z - Z*)²`.
+    """
+
+    kernel: Array
+    cross: Array
+    error: Array
+
+    def draws(self, key: Array, num: int) -> tuple[Array, Array]:
+        """Values of `ζ` and of `δ` of `num` nodes, each of shape (num, n)."""
+        whole = jnp.block([[self.kernel, self.cross], [self.cross.T, self.error]])
+        values = gaussian_draws(cholesky(whole), key, num)
+        return values[:, : len(self.kernel)], values[:, len(self.kernel) :]
+
+
+class Outcome(NamedTuple):
+    """Draws of what pruning changes.
+
+    Attributes:
+        error: `(Z - Z*)²`, of shape (num_samples, n).
+        square: `Z²`, of shape (num_samples, n).
+        mean: expectation of `error` given all layers before the last, of shape (num_samples, n).
+    """
+
+    error: Array
+    square: Array
+    mean: Array
+
+
+def start(model: "MoGP", x: Array) -> Joint:
+    """Nodes of the first layer, which no pruning changes."""
+    kernel = input_pair(model, x, x).xy
+    return Joint(kernel, jnp.zeros_like(kernel), jnp.zeros_like(kernel))
+
+
+def changes(activation: Activation, joint: Joint) -> Joint:
+    """The same for `φ(ζ)` and `φ(ζ) - φ(ζ*)`: second moments over one random node."""
+    kernel, cross, error = joint
+    variance = jnp.diagonal(kernel)
+    copy = kernel - cross - cross.T + error
+    own, copied = variance[:, None], jnp.diagonal(copy)
+    plain = activation.kernel(own, kernel, variance[None, :])
+    mixed = activation.kernel(own, kernel - cross, copied[None, :])
+    both = activation.kernel(copied[:, None], copy, copied[None, :])
+    return Joint(plain, plain - mixed, plain - mixed - mixed.T + both)
+
+
+def step(layer: Layer, activation: Activation, joint: Joint, cut: Cut, key: Array) -> Joint:
+    """One layer, for one draw of its node variances."""
+    gain, moved = layer.weight_scale**2, changes(activation, joint)
+    whole = cut.gone * moved.kernel
+    parts = [whole + cut.kept * each for each in moved]
+    if cut.sizes.shape[-1]:
+        nodes, shifts = joint.draws(key, cut.sizes.shape[-1])
+        root = jnp.sqrt(cut.sizes)[:, None]
+        values = activation(nodes)
+        change = root * (values - jnp.where(cut.stays[:, None], activation(nodes - shifts), 0))
+        values = root * values
+        pairs = ((values, values), (values, change), (change, change))
+        parts = [p + precise_matmul(a.T, b) for p, (a, b) in zip(parts, pairs, strict=True)]
+    kernel, cross, error = parts
+    return Joint(layer.bias_scale**2 + gain * kernel, gain * cross, gain * error)
+
+
+def mean_error(layer: Layer, activation: Activation, joint: Joint, masses: Masses) -> Array:
+    """`E (Z - Z*)²` behind a layer, of shape (n,), given those before it."""
+    moved = changes(activation, joint)
+    unchanged = jnp.diagonal(joint.error) == 0  # exactly, whatever rounding makes of the rest
+    shift = jnp.where(unchanged, 0, jnp.diagonal(moved.error))
+    gone = times(jnp.diagonal(moved.kernel), masses.gone)
+    return layer.weight_scale**2 * (gone + times(shift, masses.kept))
+
+
+def simulate(
+    model: "MoGP",
+    x: Array,
+    cuts: Sequence[Cut],
+    last: Masses,
+    key: Array,
+    num_outputs: int | None = None,
+) -> Outcome:
+    """Draws of the error at points.
+
+    What is compiled serves all layers of as many jumps, of models of any depth.
+
+    Args:
+        model: any depth; its priors are not looked at.
+        x: points, of shape (n, d).
+        cuts: one a hidden layer, of `num_samples` draws each.
+        last: masses of the last layer, numbers or of shape (num_samples,).
+        key: random key.
+        num_outputs: average over so many outputs of one network; None is their expectation.
+    """
+    num_samples = len(cuts[0].gone)
+    cuts = [c._replace(sizes=c.sizes.astype(x.dtype), gone=c.gone.astype(x.dtype),
+                       kept=c.kept.astype(x.dtype)) for c in cuts]  # fmt: skip
+    by_layer = jax.random.split(key, len(cuts) + 1)
+    layers = [plain(layer, x.dtype) for layer in layers_of(skeleton(model))]
+    joint = jax.tree.map(
+        lambda k: jnp.broadcast_to(k[None], (num_samples, *k.shape)), start(model, x)
+    )
+    for layer, cut, k in zip(layers[:-1], cuts, by_layer, strict=False):
+        joint = _steps(layer, model.activation, joint, cut, jax.random.split(k, num_samples))
+    masses = Masses(*(jnp.broadcast_to(jnp.asarray(m, x.dtype), (num_samples,)) for m in last))
+    mean = _means(layers[-1], model.activation, joint, masses)
+    keys = jax.random.split(by_layer[-2], num_samples)
+    joint = _steps(layers[-1], model.activation, joint, cuts[-1], keys)
+    if num_outputs is None:
+        error, square = _diagonals(joint)
+        return Outcome(error, square, mean)
+    keys = jax.random.split(by_layer[-1], num_samples)
+    return Outcome(*_outputs(joint, keys, num_outputs), mean)
+
+
+def plain(layer: Layer, dtype: jnp.dtype) -> Layer:
+    """The layer with arrays for scales, so that their values are not compiled in."""
+    scales = (jnp.asarray(s, dtype) for s in (layer.weight_scale, layer.bias_scale))
+    return Layer(layer.location, layer.levy, *scales)
+
+
+@eqx.filter_jit
+def _steps(layer: Layer, activation: Activation, joint: Joint, cut: Cut, keys: Array) -> Joint:
+    num_samples, n = joint.kernel.shape[:2]
+    batch = max(1, min(num_samples, _BATCH // (4 * n * (cut.sizes.shape[-1] + 4 * n))))
+    stepped: Joint = jax.lax.map(
+        lambda draw: step(layer, activation, *draw), (joint, cut, keys), batch_size=batch
+    )
+    return stepped
+
+
+@eqx.filter_jit
+def _means(layer: Layer, activation: Activation, joint: Joint, masses: Masses) -> Array:
+    means: Array = jax.vmap(lambda *draw: mean_error(layer, activation, *draw))(joint, masses)
+    return means
+
+
+@eqx.filter_jit
+def _outputs(joint: Joint, keys: Array, num: int) -> tuple[Array, Array]:
+    """Squares of `δ` and of `ζ`, averaged over outputs."""
+    values, shifts = jax.vmap(lambda joint, key: joint.draws(key, num))(joint, keys)
+    return jnp.mean(shifts**2, 1), jnp.mean(values**2, 1)
+
+
+def _diagonals(joint: Joint) -> list[Array]:
+    return [jnp.diagonal(k, axis1=1, axis2=2) for k in (joint.error, joint.kernel)]
