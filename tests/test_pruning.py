@@ -88,6 +88,15 @@ def test_a_compact_network_is_a_network(network, x):
     assert tuned.model.widths == (10, 7)
 
 
+def test_a_fraction_that_rounds_to_no_node_keeps_one_and_says_so(network, x):
+    message = r"keep=0.001 of the \d+ nodes of hidden layer \d rounds to 0 nodes; 1 is kept"
+    with pytest.warns(UserWarning, match=message):
+        small = pruning.compact(network, 0.001, inputs=x)
+    assert small.widths == (1, 1)
+    curve = pruning.curve(network, x, jnp.zeros(64, int), [0.001])
+    np.testing.assert_array_equal(curve.nodes, [[1, 1]])
+
+
 @pytest.mark.parametrize(
     ("keep", "width", "expected"),
     [(0.07, 100, 7), (0.1, 500, 50), (0.001, 50, 1), (1, 3, 3), (0.5, 3, 2)],
@@ -150,8 +159,19 @@ def test_equal_variances_cannot_be_ranked(x):
         ({"y": jnp.full(64, 4)}, r"y must lie in \[0, 4\)"),
         (
             {"network": nn.GMLayer(6, 4, 2, key=jax.random.key(0))},
-            "whose nodes have variances; got GMLayer",
+            r"variances; got GMLayer without a prior on its components: nn.GMLayer\(…, prior=…\)",
         ),
+        (
+            {"network": nn.MeanFieldLayer(6, 4, 9, key=jax.random.key(0))},
+            "got MeanFieldLayer, which has none: no log_variances",
+        ),
+        ({"rank": "random"}, "needs a key"),
+        ({"rank": "fisher"}, "needs targets, the labels of the training inputs"),
+        ({"rank": "taylor", "targets": jnp.full(64, 4)}, r"targets must lie in \[0, 4\)"),
+        ({"budget": "fair"}, "budget must be one of"),
+        ({"repair": True}, "repair needs inputs"),
+        ({"repair": True, "inputs": jnp.zeros((9, 5))}, r"inputs must have shape \(n, 6\)"),
+        ({"ridge": 0.0}, "ridge must be above 0"),
     ],
 )
 def test_bad_arguments_of_curve(change, message, network, x):

@@ -29,8 +29,13 @@ def check_keep(keep: float) -> None:
 
 
 def nodes_kept(keep: float, widths: Sequence[int]) -> tuple[int, ...]:
-    """Nodes kept of every layer, with a warning where the fraction rounds to none and one stays."""
+    """Nodes kept of every layer."""
     check_keep(keep)
+    return tuple(num_kept(keep, width) for width in widths)
+
+
+def warn_of_empty_layers(keep: float, widths: Sequence[int]) -> None:
+    """Say so where a fraction rounds to no node, and one is kept."""
     for layer, width in enumerate(widths):
         if keep * width < 0.5:
             warnings.warn(
@@ -38,7 +43,6 @@ def nodes_kept(keep: float, widths: Sequence[int]) -> tuple[int, ...]:
                 "nodes; 1 is kept",
                 stacklevel=3,
             )
-    return tuple(num_kept(keep, width) for width in widths)
 
 
 def positions(node_scores: Array) -> Array:

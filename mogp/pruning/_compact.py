@@ -7,7 +7,14 @@ import numpy as np
 from jax import Array
 
 from mogp._checks import check_between, check_choice, check_inputs
-from mogp.pruning._budget import BUDGETS, Ranking, kept_nodes, nodes_kept, ranking
+from mogp.pruning._budget import (
+    BUDGETS,
+    Ranking,
+    kept_nodes,
+    nodes_kept,
+    ranking,
+    warn_of_empty_layers,
+)
 from mogp.pruning._nodes import (
     Network,
     check_network,
@@ -81,6 +88,7 @@ def compact(
     """
     check_options(network, budget, repair, ridge, inputs)
     counts = nodes_kept(keep, widths(network))
+    warn_of_empty_layers(keep, widths(network))
     ranked = ranking(network, rank, inputs, targets, key)
     if is_stack(network):
         raise ValueError("network must be one network, got a stack; take one of its seeds first")
