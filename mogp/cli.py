@@ -12,9 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from mogp import __version__, tables
+from mogp._checks import check_choice
 from mogp.compare import Row, Settings, compare
 from mogp.datasets import DataError
+from mogp.experiment_bayes import lines_of, run_pruning
 from mogp.experiment_gm import EXPERIMENTS, final_errors, run, settings_for
+from mogp.experiment_pruning import EXPERIMENTS as PRUNING
+from mogp.experiment_pruning import settings_for as pruning_settings
 from mogp.fit import LIKELIHOODS, fit, load
 from mogp.fit import Settings as FitSettings
 from mogp.report import warnings_of
@@ -104,7 +108,7 @@ def compare_command(
     suited = _DEFAULTS.get(data, _DEFAULTS["digits"])
     settings = Settings(
         data=data,
-        priors=tuple(filter(None, map(str.strip, re.split(r",(?![^(]*\))", priors)))),
+        priors=_priors(priors),
         hidden=hidden,
         width=suited["width"] if width is None else width,
         epochs=suited["epochs"] if epochs is None else epochs,
@@ -130,7 +134,7 @@ def compare_command(
 
 @app.command("experiment")
 def experiment_command(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(EXPERIMENTS)}.")],
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join((*EXPERIMENTS, *PRUNING))}.")],
     data: Annotated[str, typer.Option(help="digits, mnist or fashion-mnist.")] = "digits",
     scale: Annotated[
         str, typer.Option(help="small (30 epochs on digits, else 3; 2 seeds) or paper (100; 5).")
@@ -141,18 +145,37 @@ def experiment_command(
         str | None,
         typer.Option(help="Gaussians, if not the paper's; gm-error takes several, with commas."),
     ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Nodes in a hidden layer (pruning and features).")
+    ] = None,
+    priors: Annotated[
+        str | None, typer.Option(help="Priors, with commas (pruning and features).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with <data>/*.gz; else $MOGP_DATA_DIR, a cache, …")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("mogp-experiment"),
 ) -> None:
-    """Train Gaussian-mixture layers as in the paper's figures, and in two more comparisons.
+    """Repeat the figures and tables of both papers, and more.
+
+    gm-…: Gaussian-mixture layers. pruning-map, pruning-bayes: trained networks and posteriors with
+    fewer and fewer nodes, by several rules. features: what their best nodes know.
 
     Writes NAME.nc and NAME.png. A command that was interrupted goes on where it stopped.
 
     Example: `mogp experiment gm-error --data mnist --scale paper --out results`
     """
+    if name in PRUNING:
+        if components is not None:
+            raise ValueError(f"components belong to gm-…, not to {name}")
+        chosen = None if priors is None else _priors(priors)
+        changes = {"epochs": epochs, "seeds": seeds, "width": width, "priors": chosen}
+        _pruning_experiment(name, data, scale, changes, seed, data_dir, out)
+        return
+    check_choice("name", name, (*EXPERIMENTS, *PRUNING))
+    if width is not None or priors is not None:
+        raise ValueError(f"width and priors belong to {', '.join(PRUNING)}, not to {name}")
     suited = settings_for(name, data, scale)
     settings = replace(
         suited,
@@ -170,6 +193,30 @@ def experiment_command(
     for label, errors in final_errors(tree).items():
         text = f"{100 * errors.mean():.2f} ± {100 * errors.std():.2f} %"
         console.print(f"  {label:<26} test error {text}", highlight=False)
+    for suffix in ("png", "nc"):
+        console.print(f"  {out / f'{settings.name}.{suffix}'}", highlight=False)
+
+
+def _pruning_experiment(
+    name: str,
+    data: str,
+    scale: str,
+    changes: dict[str, Any],
+    seed: int,
+    data_dir: Path | None,
+    out: Path,
+) -> None:
+    suited = pruning_settings(name, data, scale)
+    given = {key: value for key, value in changes.items() if value is not None}
+    settings = replace(suited, **given, seed=seed)
+    console = Console()
+    try:
+        tree = run_pruning(settings, out, data_dir=data_dir, progress=sys.stderr.isatty())
+    except KeyboardInterrupt:
+        sys.stderr.write("mogp: interrupted; the same command goes on from its last checkpoint\n")
+        raise typer.Exit(130) from None
+    for line in lines_of(tree, settings):
+        console.print(line, highlight=False, soft_wrap=True)
     for suffix in ("png", "nc"):
         console.print(f"  {out / f'{settings.name}.{suffix}'}", highlight=False)
 
@@ -277,6 +324,11 @@ def _counts(text: str) -> tuple[int, ...]:
         raise ValueError(
             f"components must be whole numbers with commas between them, got {text!r}"
         ) from None
+
+
+def _priors(text: str) -> tuple[str, ...]:
+    """Priors between commas, those inside parentheses apart."""
+    return tuple(filter(None, map(str.strip, re.split(r",(?![^(]*\))", text))))
 
 
 def _shares(text: str) -> tuple[float, ...]:

@@ -115,7 +115,7 @@ def load(path: str | Path, like: Network) -> Network:
 
 
 def _plain(network: Network) -> dict[str, Any]:
-    result: dict[str, Any] = {"activation": type(network.activation).__name__}
+    result: dict[str, Any] = {"activation": repr(network.activation)}
     if isinstance(network, GMLayer):
         fields = {k: v for k, v in vars(network).items() if eqx.is_array(v)}
         return result | fields
