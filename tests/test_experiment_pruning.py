@@ -79,7 +79,9 @@ def test_top_nodes_are_those_of_their_own_chain():
     network = build(jax.random.key(0))
     u = jnp.arange(5.0)
     logs = jnp.stack([jnp.stack([u, u + 1]), jnp.stack([-u, -u])])
-    stacked = jax.tree.map(lambda a: jnp.broadcast_to(a, (2, 2, *a.shape)), network)
+    stacked = jax.tree.map(
+        lambda a: jnp.broadcast_to(a, (2, 2, *a.shape)) if eqx.is_array(a) else a, network
+    )
     sources = eqx.tree_at(lambda n: n.log_variances[0], stacked, logs)
     best = top_nodes(sources, "variance", jnp.ones((1, 3)), 2, 0)
     np.testing.assert_array_equal(best[0], [[4, 3], [0, 1]])

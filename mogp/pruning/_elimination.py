@@ -74,7 +74,8 @@ def backward_elimination(covariance: Array, readout: Array) -> Array:
     size = covariance.shape[0]
     root = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), 0))
     scale = jnp.where(root > 0, root, 1)
-    ridge = float(np.sqrt(np.finfo(covariance.dtype).eps))
+    eps = float(np.finfo(covariance.dtype).eps)
+    ridge = eps**0.5
     unit = covariance / jnp.outer(scale, scale) + ridge * jnp.eye(size, dtype=covariance.dtype)
     start = (
         jnp.linalg.inv(unit),
@@ -89,7 +90,7 @@ def backward_elimination(covariance: Array, readout: Array) -> Array:
         inverse, readout, stays, rises, highest = state
         costs = jnp.sum(readout**2, axis=0) / jnp.maximum(jnp.diagonal(inverse), tiny)
         j = jnp.argmin(jnp.where(stays, costs, jnp.inf))
-        highest = jnp.maximum(highest, costs[j])
+        highest = jnp.maximum(highest * (1 + 8 * eps), costs[j])  # strictly: no ties
         row = inverse[j] / jnp.maximum(inverse[j, j], tiny)
         return (
             inverse - jnp.outer(inverse[j], row),

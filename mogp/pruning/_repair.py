@@ -69,15 +69,17 @@ def _layer_refitted(
 @eqx.filter_jit
 def _offsets_refitted(small: GMLayer, network: GMLayer, x: Array, ridge: float) -> GMLayer:
     """The outputs are linear in `v`, so that their derivatives by it are what it multiplies."""
+
+    def zeros(like: Array) -> Array:
+        return jnp.zeros_like(like, shape=(small.components, *like.shape))
+
     probe = eqx.tree_at(
         lambda n: (n.slopes, n.offsets, n.output_factors),
         small,
         (
-            None if small.slopes is None else jnp.zeros((small.components, *small.means.shape)),
+            None if small.slopes is None else zeros(small.means),
             jnp.eye(small.components, dtype=small.offsets.dtype),
-            None
-            if small.factors is None
-            else jnp.zeros((small.components, small.components, small.factors.shape[-1])),
+            None if small.factors is None else zeros(small.factors[:, 0]),
         ),
         is_leaf=lambda a: a is None,
     )
