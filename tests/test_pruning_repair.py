@@ -11,7 +11,7 @@ from closeness import X64, assert_close
 from mogp import MoGP, datasets, inference, nn, priors, pruning
 from mogp.pruning._elimination import backward_elimination
 
-MODEL = MoGP([priors.Horseshoe(), priors.GBFRY(alpha=0.5, tau=2.0)], bias_scale=0.7)
+MODEL = MoGP([priors.Horseshoe()] * 2, bias_scale=0.7)
 
 
 @pytest.fixture(scope="module")
