@@ -12,7 +12,7 @@
 import argparse
 from pathlib import Path
 
-from mogp.experiment_gm import Settings, run
+from mogp.experiments.gm import Settings, run
 
 
 def main(*, epochs: int = 60, components: int = 10, out: Path = Path("gm-evolution")) -> None:

@@ -1,8 +1,6 @@
 """The `mogp` command."""
 
-import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,14 +9,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mogp import __version__, experiment_theory
+from mogp import __version__
 from mogp.compare import Row, Settings, compare
 from mogp.datasets import DataError
-from mogp.experiment_gm import EXPERIMENTS, final_errors, run, settings_for
+from mogp.experiments.command import experiment_command
 from mogp.fitting import LIKELIHOODS, fit, load, read, write
 from mogp.fitting import Settings as FitSettings
 from mogp.fitting._report import warnings_of
 from mogp.fitting._tables import check_suffix
+from mogp.priors import split_names
 
 app = typer.Typer(
     help="Bayesian mixtures of Gaussian processes: wide networks with random node variances, and "
@@ -105,7 +104,7 @@ def compare_command(
     suited = _DEFAULTS.get(data, _DEFAULTS["digits"])
     settings = Settings(
         data=data,
-        priors=tuple(filter(None, map(str.strip, re.split(r",(?![^(]*\))", priors)))),
+        priors=split_names(priors),
         hidden=hidden,
         width=suited["width"] if width is None else width,
         epochs=suited["epochs"] if epochs is None else epochs,
@@ -129,59 +128,7 @@ def compare_command(
         console.print(f"  {out / name}", highlight=False)
 
 
-@app.command("experiment")
-def experiment_command(
-    name: Annotated[
-        str,
-        typer.Argument(help=f"One of {', '.join((*EXPERIMENTS, *experiment_theory.EXPERIMENTS))}."),
-    ],
-    data: Annotated[str, typer.Option(help="digits, mnist or fashion-mnist.")] = "digits",
-    scale: Annotated[
-        str, typer.Option(help="small (30 epochs on digits, else 3; 2 seeds) or paper (100; 5).")
-    ] = "small",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data, if not these.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Models of every kind, if not these.")] = None,
-    components: Annotated[
-        str | None,
-        typer.Option(help="Gaussians, if not the paper's; gm-error takes several, with commas."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with <data>/*.gz; else $MOGP_DATA_DIR, a cache, …")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("mogp-experiment"),
-) -> None:
-    """Train Gaussian-mixture layers as in the paper's figures, and in two more comparisons.
-
-    `truncation-error` and `prior-dependence` draw networks from the prior, without data: small
-    ones of width up to 500, or as in the paper up to 2000.
-
-    Writes NAME.nc and NAME.png. A command that was interrupted goes on where it stopped.
-
-    Example: `mogp experiment gm-error --data mnist --scale paper --out results`
-    """
-    if name in experiment_theory.EXPERIMENTS:
-        _without_data(name, scale, seeds, seed, out)
-        return
-    suited = settings_for(name, data, scale)
-    settings = replace(
-        suited,
-        epochs=suited.epochs if epochs is None else epochs,
-        seeds=suited.seeds if seeds is None else seeds,
-        components=None if components is None else _counts(components),
-        seed=seed,
-    )
-    console = Console()
-    try:
-        tree = run(settings, out, data_dir=data_dir, progress=sys.stderr.isatty())
-    except KeyboardInterrupt:
-        sys.stderr.write("mogp: interrupted; the same command goes on from the last epoch\n")
-        raise typer.Exit(130) from None
-    for label, errors in final_errors(tree).items():
-        text = f"{100 * errors.mean():.2f} ± {100 * errors.std():.2f} %"
-        console.print(f"  {label:<26} test error {text}", highlight=False)
-    for suffix in ("png", "nc"):
-        console.print(f"  {out / f'{settings.name}.{suffix}'}", highlight=False)
+app.command("experiment")(experiment_command)
 
 
 @app.command("fit")
@@ -277,28 +224,6 @@ def predict_command(
     frame = read(data)
     write(load(folder).predict(frame, str(data)), out)
     Console().print(f"  {out}: {len(frame)} rows", highlight=False)
-
-
-def _without_data(name: str, scale: str, seeds: int | None, seed: int, out: Path) -> None:
-    """An experiment under the prior."""
-    settings = replace(experiment_theory.settings_for(name, scale), seed=seed)
-    if seeds is not None:
-        settings = replace(settings, seeds=seeds)
-    console, tree = Console(), experiment_theory.run(settings, out)
-    for line in experiment_theory.summary(tree):
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
-    for suffix in ("png", "nc"):
-        console.print(f"  {out / f'{name}.{suffix}'}", highlight=False)
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    """Whole numbers between commas."""
-    try:
-        return tuple(int(word) for word in text.split(","))
-    except ValueError:
-        raise ValueError(
-            f"components must be whole numbers with commas between them, got {text!r}"
-        ) from None
 
 
 def _shares(text: str) -> tuple[float, ...]:

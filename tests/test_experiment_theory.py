@@ -5,7 +5,8 @@ import pytest
 import xarray as xr
 from matplotlib.image import imread
 
-from mogp import cli, experiment_theory, priors
+from mogp import cli, priors
+from mogp.experiments import theory
 
 
 @pytest.fixture
@@ -23,12 +24,12 @@ def run(capsys):
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
     def settings_for(name, scale):
-        return experiment_theory.Settings(name, width=100, depths=(1, 2), seeds=6, samples=30)
+        return theory.Settings(name, width=100, depths=(1, 2), seeds=6, samples=30)
 
-    monkeypatch.setattr(experiment_theory, "settings_for", settings_for)
-    monkeypatch.setattr(experiment_theory, "prior_for", priors.Stable)
-    monkeypatch.setattr(experiment_theory, "ALPHAS", (0.3, 0.5))
-    monkeypatch.setattr(experiment_theory, "DEPENDENCE", ("iid", "horseshoe"))
+    monkeypatch.setattr(theory, "settings_for", settings_for)
+    monkeypatch.setattr(theory, "prior_for", priors.Stable)
+    monkeypatch.setattr(theory, "ALPHAS", (0.3, 0.5))
+    monkeypatch.setattr(theory, "DEPENDENCE", ("iid", "horseshoe"))
 
 
 def test_truncation_error(tmp_path, run):
@@ -65,6 +66,6 @@ def test_prior_dependence(tmp_path, run):
 
 def test_mistakes(tmp_path, run):
     with pytest.raises(ValueError, match="name must be one of"):
-        experiment_theory.Settings("nothing")
+        theory.Settings("nothing")
     with pytest.raises(ValueError, match="seeds must be an integer"):
-        experiment_theory.Settings("truncation-error", seeds=0)
+        theory.Settings("truncation-error", seeds=0)

@@ -133,24 +133,35 @@ class DependentMLP(eqx.Module):
         """Outputs of shape (…, out_size) for inputs of shape (…, in_size); `key` is unused."""
         return self.pre_activations(x)[-1]
 
-    def pre_activations(self, x: Array) -> tuple[Array, ...]:
-        """`Z¹, …, Z^(L+1)`, of shapes (…, width) and last (…, out_size)."""
+    def pre_activations(self, x: Array, gates: tuple[Array, ...] = ()) -> tuple[Array, ...]:
+        """`Z¹, …, Z^(L+1)`, of shapes (…, width) and last (…, out_size).
+
+        Args:
+            x: inputs, shape (…, in_size).
+            gates: factors on what the nodes say, of shapes (…, width), one a hidden layer; their
+                gradients at 1 are those of switching nodes off. None without.
+        """
         hidden = self._scales()[0][0] / math.sqrt(self.in_size) * x
         result: list[Array] = []
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             if layer > 0:
                 hidden = self._scaled(layer, result[-1])
+                hidden = hidden * gates[layer - 1] if gates else hidden
             result.append(add_row(hidden @ weight.T, self._scales()[layer][1] * bias))
         return tuple(result)
 
-    def design(self, x: Array) -> Array:
-        """What the last weights multiply, of shape (…, 1 + width): `f = F [B, V]ᵀ`.
+    def design(self, x: Array, layer: int | None = None) -> Array:
+        """What the weights behind a hidden layer multiply, (…, 1 + width): `Z = F [B, V]ᵀ`.
 
-        The entry `σ_b` for the bias, and `σ_v √λ_j φ(Z_j)` of the last hidden layer.
+        The entry `σ_b` for the bias, and `σ_v √λ_j φ(Z_j)` of the hidden layer.
+
+        Args:
+            x: inputs, shape (…, in_size).
+            layer: number of the hidden layer, from 1; the last without.
         """
-        last = len(self.weights) - 1
-        hidden = self._scaled(last, self.pre_activations(x)[-2])
-        bias = jnp.full((*hidden.shape[:-1], 1), self._scales()[last][1], hidden.dtype)
+        layer = len(self.weights) - 1 if layer is None else layer
+        hidden = self._scaled(layer, self.pre_activations(x)[layer - 1])
+        bias = jnp.full((*hidden.shape[:-1], 1), self._scales()[layer][1], hidden.dtype)
         return jnp.concatenate([bias, hidden], -1)
 
     def log_prior(self) -> Array:

@@ -11,7 +11,7 @@ from mogp.priors._families import (
 from mogp.priors._finite import FiniteGBFRY, FiniteGeneralizedGamma
 from mogp.priors._from_levy import InfinitelyDivisibleLaw, MeasureLaw
 from mogp.priors._law import NodeVarianceLaw, ScaledLaw
-from mogp.priors._parse import parse
+from mogp.priors._parse import parse, split_names
 from mogp.priors._point import SpikeAndSlabLaw
 from mogp.priors._prior import (
     GBFRY,
@@ -69,4 +69,5 @@ __all__ = [
     "check_priors",
     "from_levy",
     "parse",
+    "split_names",
 ]

@@ -1,6 +1,7 @@
 """Priors from text, for command lines and configuration files."""
 
 import ast
+import re
 
 from mogp._checks import check_choice
 from mogp.priors._prior import (
@@ -74,3 +75,14 @@ def parse(text: str) -> Prior:
     except TypeError as error:
         detail = str(error).split("() ")[-1]
         raise ValueError(f"prior {text!r}: {_BY_NAME[name].__name__} {detail}") from None
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Priors between commas, those inside parentheses apart.
+
+    Example:
+        >>> from mogp import priors
+        >>> priors.split_names("iid, gbfry(alpha=0.5, tau=2)")
+        ('iid', 'gbfry(alpha=0.5, tau=2)')
+    """
+    return tuple(filter(None, map(str.strip, re.split(r",(?![^(]*\))", text))))

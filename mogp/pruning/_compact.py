@@ -1,64 +1,83 @@
 """Cutting nodes away: as a mask, and as a smaller network."""
 
-import math
+from collections.abc import Sequence
 
-import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from mogp.nn import DependentMLP
-from mogp.pruning._rank import is_stack, scores
+from mogp._checks import check_between, check_choice, check_inputs
+from mogp.pruning._budget import (
+    BUDGETS,
+    Ranking,
+    kept_nodes,
+    nodes_kept,
+    ranking,
+    warn_of_empty_layers,
+)
+from mogp.pruning._nodes import (
+    Network,
+    check_network,
+    is_stack,
+    log_variances,
+    take,
+    widths,
+    with_log_variances,
+)
+from mogp.pruning._repair import repair as repaired
+
+RIDGE = 1e-4
 
 
-def num_kept(keep: float, width: int) -> int:
-    """Nodes kept of a layer: `⌈keep · width⌉`."""
-    return max(1, math.ceil(keep * width - 1e-9))
-
-
-def check_keep(keep: float) -> None:
-    """Raise unless `keep` is a fraction in (0, 1]."""
-    if not 0 < keep <= 1:
-        raise ValueError(f"keep must be in (0, 1], got {keep}")
-
-
-def positions(node_scores: Array) -> Array:
-    """Place of every node in its layer, 0 for the largest score; ties in the order of the nodes."""
-    order = jnp.argsort(-node_scores, axis=-1, stable=True)
-    return jnp.argsort(order, axis=-1, stable=True)
-
-
-def mask(network: DependentMLP, kept: tuple[Array, ...]) -> DependentMLP:
+def mask(network: Network, kept: Sequence[Array]) -> Network:
     """The network with the variances of all other nodes set to 0, at its old size.
 
     Args:
         network: a network, or several stacked along a leading axis.
         kept: which nodes stay, one boolean array a hidden layer, shaped like `log_variances`.
     """
-    log_variances = tuple(
-        jnp.where(stays, u, -jnp.inf) for stays, u in zip(kept, network.log_variances, strict=True)
-    )
-    return eqx.tree_at(lambda n: n.log_variances, network, log_variances)
+    logs = zip(kept, log_variances(network), strict=True)
+    return with_log_variances(network, [jnp.where(stays, u, -jnp.inf) for stays, u in logs])
 
 
 def compact(
-    network: DependentMLP, keep: float, *, rank: str = "contribution", inputs: Array | None = None
-) -> DependentMLP:
+    network: Network,
+    keep: float,
+    *,
+    rank: str = "contribution",
+    budget: str = "equal",
+    repair: bool = False,
+    ridge: float = RIDGE,
+    inputs: Array | None = None,
+    targets: Array | None = None,
+    key: Array | None = None,
+) -> Network:
     """A smaller network with only the `⌈keep · width⌉` best nodes of every hidden layer.
 
     Its outputs are those of the network in which the other nodes are masked; its arrays are
     smaller. `prior_widths` stays, so that its log prior is that of the nodes it has.
 
     Args:
-        network: one network (take one from a stack first).
+        network: one `nn.DependentMLP`, or one `nn.GMLayer` with a prior, whose components are its
+            nodes (take one from a stack first).
         keep: fraction of nodes to keep, in (0, 1].
-        rank: `"contribution"`, `"norm"` or `"variance"`, see `scores`.
-        inputs: training inputs, shape (n, in_size), for `"contribution"`.
+        rank: which nodes are best, see `scores`.
+        budget: `"equal"`, or how the nodes of all layers compete for as many places together:
+            `"global"` or `"greedy"`, see `select`.
+        repair: refit the weights behind every hidden layer by least squares, so that each kept node
+            of the next layer says what it said in the whole network; then outputs are no longer
+            those of the masked network, but closer to those of the whole one.
+        ridge: of this fit, positive, relative to the sum of squares of each column.
+        inputs: training inputs, shape (n, in_size), for rankings by data and for the repair.
+        targets: their labels, for rankings by loss.
+        key: for `"random"`.
 
     Returns:
-        A `DependentMLP` with the kept nodes in their old order.
+        A network with the kept nodes in their old order.
 
     Raises:
-        ValueError: if `keep` is outside (0, 1], the network is a stack, or as `scores` does.
+        ValueError: if `keep` is outside (0, 1], `ridge` is not positive, the network is a stack,
+            inputs are missing, or as `scores` does.
 
     Example:
         >>> import jax
@@ -67,21 +86,38 @@ def compact(
         >>> pruning.compact(network, 0.1, rank="variance").widths
         (10,)
     """
-    check_keep(keep)
-    node_scores = scores(network, rank, inputs)
+    check_options(network, budget, repair, ridge, inputs)
+    counts = nodes_kept(keep, widths(network))
+    warn_of_empty_layers(keep, widths(network))
+    ranked = ranking(network, rank, inputs, targets, key)
     if is_stack(network):
         raise ValueError("network must be one network, got a stack; take one of its seeds first")
-    kept = [
-        jnp.sort(jnp.argsort(-s, stable=True)[: num_kept(keep, s.shape[-1])]) for s in node_scores
-    ]
-    weights = list(network.weights)
-    biases = list(network.biases)
-    for layer, index in enumerate(kept):
-        weights[layer], biases[layer] = weights[layer][index], biases[layer][index]
-        weights[layer + 1] = weights[layer + 1][:, index]
-    log_variances = tuple(u[i] for u, i in zip(network.log_variances, kept, strict=True))
-    return eqx.tree_at(
-        lambda n: (n.weights, n.biases, n.log_variances),
-        network,
-        (tuple(weights), tuple(biases), log_variances),
-    )
+    return cut(network, ranked, counts, budget, inputs if repair else None, ridge)
+
+
+def cut(
+    network: Network,
+    ranked: Ranking,
+    counts: Sequence[int],
+    budget: str,
+    inputs: Array | None,
+    ridge: float,
+) -> Network:
+    """`compact` with a ranking at hand; repaired if there are inputs."""
+    kept = kept_nodes(network, ranked, counts, budget)
+    numbers = [jnp.asarray(np.flatnonzero(np.asarray(stays))) for stays in kept]
+    small = take(network, numbers)
+    return small if inputs is None else repaired(small, network, numbers, inputs, ridge)
+
+
+def check_options(
+    network: Network, budget: str, repair: bool, ridge: float, inputs: Array | None
+) -> None:
+    """Raise unless a network can be cut in this way."""
+    check_network(network)
+    check_choice("budget", budget, BUDGETS)
+    check_between("ridge", ridge, 0)
+    if repair:
+        if inputs is None:
+            raise ValueError("repair needs inputs, the training inputs it fits weights to")
+        check_inputs("inputs", inputs, network.in_size)

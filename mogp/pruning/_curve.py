@@ -1,7 +1,7 @@
 """Accuracy against the number of nodes kept."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,9 +11,9 @@ from jax import Array
 
 from mogp._checks import check_inputs, check_labels
 from mogp.inference import Scores, evaluate
-from mogp.nn import DependentMLP
-from mogp.pruning._compact import check_keep, mask, num_kept, positions
-from mogp.pruning._rank import check_network, over_stack, scores
+from mogp.pruning._budget import Ranking, kept_nodes, nodes_kept, ranking
+from mogp.pruning._compact import RIDGE, check_options, cut, mask
+from mogp.pruning._nodes import Network, is_stack, over_stack, widths
 
 KEEP = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 
@@ -23,7 +23,8 @@ class Curve(NamedTuple):
 
     Attributes:
         keep: fractions of nodes kept, shape (k,).
-        nodes: nodes kept in each hidden layer, shape (k, layers).
+        nodes: nodes kept in each hidden layer, shape (k, layers); under the budgets `"global"` and
+            `"greedy"` only their sums over layers.
         accuracy: shape (k,), or (k, networks) for a stack.
         nll: mean negative log-likelihood in nats, of the same shape.
     """
@@ -35,53 +36,85 @@ class Curve(NamedTuple):
 
 
 def curve(
-    network: DependentMLP,
+    network: Network,
     x: Array,
     y: Array,
     keep: Sequence[float] = KEEP,
     rank: str = "contribution",
     *,
+    budget: str = "equal",
+    repair: bool = False,
+    ridge: float = RIDGE,
     inputs: Array | None = None,
+    targets: Array | None = None,
+    key: Array | None = None,
 ) -> Curve:
     """Scores with only the best nodes of every hidden layer, without retraining (κ-pruning).
 
-    Nodes are ranked once, in the whole network.
+    Nodes are ranked once, in the whole network; by `"elimination"`, once a fraction.
 
     Args:
         network: a classifier, or several stacked along a leading axis (seeds).
         x: test inputs, shape (n, in_size).
         y: test labels, shape (n,), integers.
         keep: fractions of nodes to keep, in (0, 1].
-        rank: `"contribution"`, `"norm"` or `"variance"`, see `scores`.
-        inputs: training inputs that `"contribution"` averages over; `x` if not given.
+        rank: a ranking, see `scores`.
+        budget: `"equal"`, `"global"` or `"greedy"`, see `select`.
+        repair: refit weights by least squares, see `compact`; this needs `inputs`.
+        ridge: of this fit.
+        inputs: training inputs that rankings average over; `x` if not given, but for the repair.
+        targets: their labels, for rankings by loss.
+        key: for `"random"`.
 
     Raises:
         ValueError: if a fraction is outside (0, 1], data have the wrong shape or are not finite,
-            labels are out of range, or as `scores` does.
+            labels are out of range, or as `compact` does.
     """
-    check_network(network)
+    check_options(network, budget, repair, ridge, inputs)
     fractions = list(keep)
     if not fractions:
         raise ValueError("keep must have at least one fraction")
-    for fraction in fractions:
-        check_keep(fraction)
+    nodes = [nodes_kept(fraction, widths(network)) for fraction in fractions]
     check_inputs("x", x, network.in_size)
     check_labels("y", y, len(x), network.out_size)
-    node_scores = scores(network, rank, x if inputs is None else inputs)
-    nodes = jnp.asarray([[num_kept(k, width) for width in network.widths] for k in fractions])
-    places = tuple(positions(s) for s in node_scores)
-    result: Scores = _evaluate_at(network, places, nodes, x, y)
-    return Curve(jnp.asarray(np.array(fractions, x.dtype)), nodes, *result)
+    ranked = ranking(network, rank, x if inputs is None else inputs, targets, key)
+    counts = jnp.asarray(nodes)
+    if not repair:
+        found: Scores = _masked(network, ranked, counts, budget, x, y)
+    else:
+        assert inputs is not None
+
+        def repaired(network: Network, ranked: Ranking) -> list[Scores]:
+            return [_score(cut(network, ranked, c, budget, inputs, ridge), x, y) for c in nodes]
+
+        found = _one_by_one(network, ranked, repaired)
+    return Curve(jnp.asarray(np.array(fractions, x.dtype)), counts, *found)
+
+
+_score = eqx.filter_jit(evaluate)
 
 
 @eqx.filter_jit
-def _evaluate_at(
-    network: DependentMLP, places: tuple[Array, ...], nodes: Array, x: Array, y: Array
+def _masked(
+    network: Network, ranked: Ranking, nodes: Array, budget: str, x: Array, y: Array
 ) -> Scores:
     def at(counts: Array) -> Scores:
-        kept = tuple(place < count for place, count in zip(places, counts, strict=True))
+        kept = kept_nodes(network, ranked, counts, budget)
         result: Scores = over_stack(network, evaluate)(mask(network, kept), x, y)
         return result
 
     scores: Scores = jax.lax.map(at, nodes)
     return scores
+
+
+def _one_by_one(network: Network, ranked: Ranking, function: Any) -> Scores:
+    """Lists of scores of a network, or of each in a stack: their sizes may differ."""
+    if not is_stack(network):
+        return jax.tree.map(lambda *a: jnp.stack(a), *function(network, ranked))
+    arrays, static = eqx.partition((network, ranked), eqx.is_array)
+    rows = []
+    for i in range(len(ranked.scores[0])):
+        one = eqx.combine(jax.tree.map(lambda a: a[i], arrays), static)  # noqa: B023
+        rows.append(jax.tree.map(lambda *a: jnp.stack(a), *function(*one)))
+    stacked: Scores = jax.tree.map(lambda *a: jnp.stack(a, axis=1), *rows)
+    return stacked

@@ -16,7 +16,7 @@ from mogp.levy import LevyMeasure
 from mogp.limit._jumps import NumJumps, draw_jumps, numbers_of_jumps
 from mogp.limit._recursion import Layer
 from mogp.priors import Prior
-from mogp.pruning._compact import check_keep
+from mogp.pruning._budget import check_keep
 from mogp.pruning._lost import diffuse_share, draw_sorted, nodes_of
 
 _MOST_JUMPS = 4000  # drawn without being asked for; smaller ones enter by their expected sum

@@ -15,7 +15,7 @@ from mogp._arrays import Real
 from mogp._checks import check_between, check_count, is_concrete
 from mogp.levy import LevyMeasure, NoJumps
 from mogp.priors import GroupLasso, InfinitelyDivisible, InverseGamma, Limit, Prior
-from mogp.pruning._compact import check_keep, num_kept
+from mogp.pruning._budget import check_keep, num_kept
 
 _ENTRIES = 2**23  # node variances that are sorted at once
 

@@ -1,8 +1,7 @@
 """Experiments under the prior, without data: the simulations of [DW] beside our predictions."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import equinox as eqx
@@ -12,12 +11,14 @@ import numpy as np
 import xarray as xr
 from jax import Array
 from matplotlib.figure import Figure
+from tqdm.auto import tqdm
 
-from mogp import priors, pruning, theory_plots
+from mogp import priors, pruning
 from mogp._checks import check_choice, check_count
-from mogp._files import whole_file
 from mogp.architecture import MoGP
-from mogp.compare import check_writable, environment
+from mogp.compare import check_writable
+from mogp.experiments import theory_plots
+from mogp.experiments._write import write
 
 ALPHAS = (0.1, 0.3, 0.5, 0.8)
 TAU = 5.0
@@ -59,8 +60,13 @@ def settings_for(name: str, scale: str) -> Settings:
     return Settings(name)
 
 
-def run(settings: Settings, out: Path) -> xr.DataTree:
+def run(settings: Settings, out: Path, *, progress: bool = True) -> xr.DataTree:
     """Simulate, predict, and write `NAME.nc` and `NAME.png`, each file whole or not at all.
+
+    Args:
+        settings: what to do.
+        out: folder for the results, made if it does not exist.
+        progress: show a progress bar.
 
     Returns:
         One group for each `α` and depth, or for each prior.
@@ -70,17 +76,8 @@ def run(settings: Settings, out: Path) -> xr.DataTree:
     """
     check_writable(out)
     experiment, plot = EXPERIMENTS[settings.name]
-    groups = experiment(settings)
-    tree = xr.DataTree.from_dict(groups)
-    tree.attrs = {
-        "settings": json.dumps(asdict(settings)),
-        "environment": json.dumps(environment()),
-    }
-    with whole_file(out / f"{settings.name}.nc") as part:
-        tree.to_netcdf(part, engine="h5netcdf")
-    with whole_file(out / f"{settings.name}.png") as part:
-        plot(list(groups.values())).savefig(part, dpi=150)
-    return tree
+    groups = experiment(settings, progress)
+    return write(settings, out, groups, plot(list(groups.values())))
 
 
 # --- truncation error -----------------------------------------------------------------------------
@@ -91,13 +88,13 @@ def prior_for(alpha: float) -> priors.Prior:
     return priors.GBFRY(jnp.asarray(alpha, float), TAU)  # an array is not compiled in
 
 
-def _truncation(settings: Settings) -> dict[str, xr.Dataset]:
+def _truncation(settings: Settings, progress: bool) -> dict[str, xr.Dataset]:
     """Errors of ε-pruning: of networks, predicted at their width, and in the limit.
 
     The range has 2 to a quarter of the nodes above the threshold, and no `ε` below 1e-7.
     """
     groups, x, width = {}, jnp.ones((1, 1)), settings.width
-    for alpha in ALPHAS:
+    for alpha in tqdm(ALPHAS, "truncation-error", disable=not progress):
         prior = prior_for(alpha)
         levy = prior.limit.levy
         ends = np.asarray(levy.inverse_tail(jnp.asarray([width / 4, 2.0])), float)
@@ -175,12 +172,12 @@ def _slopes(thresholds: np.ndarray, **errors: np.ndarray) -> dict[str, float]:
 # --- dependence -----------------------------------------------------------------------------------
 
 
-def _dependence(settings: Settings) -> dict[str, xr.Dataset]:
+def _dependence(settings: Settings, progress: bool) -> dict[str, xr.Dataset]:
     """One hidden layer, an input with `‖x‖² = d`, two outputs, at widths and in the limit."""
     widths = np.unique(np.geomspace(10, settings.width, 4).astype(int))
     groups, num = {}, 25 * settings.samples
     share = np.geomspace(1e-2, 1, 25)
-    for text in DEPENDENCE:
+    for text in tqdm(DEPENDENCE, "prior-dependence", disable=not progress):
         prior = priors.parse(text)
         by_limit, by_width = jax.random.split(jax.random.key(settings.seed))
         limit = np.asarray(
@@ -245,18 +242,18 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 _SLOPES = {"measured": "measured", "finite": "predicted at the width", "limit": "in the limit"}
 
 
-def summary(tree: xr.DataTree) -> list[str]:
+def lines(tree: xr.DataTree) -> list[str]:
     """A line for every group."""
-    lines = []
+    found = []
     for group in tree.children.values():
         data = group.to_dataset()
         a = data.attrs
         if "slope" in a:
-            found = ", ".join(
+            slopes = ", ".join(
                 f"{text} {a[f'{name}_slope']:.3f} ± {a[f'{name}_slope_error']:.3f}"
                 for name, text in _SLOPES.items()
             )
-            text = f"slope {found}, for ε → 0 {a['slope']:g}"
+            text = f"slope {slopes}, for ε → 0 {a['slope']:g}"
         else:
             last = data.isel(width=-1)
             text = (
@@ -265,11 +262,11 @@ def summary(tree: xr.DataTree) -> list[str]:
                 f"{float(last['distance']):.4f}; median largest node variance "
                 f"{float(last['largest'][1]):.3g}, limit {float(data['largest_limit'][1]):.3g}"
             )
-        lines.append(f"{a['label']:<26} {text}")
-    return lines
+        found.append(f"{a['label']:<26} {text}")
+    return found
 
 
-Experiment = Callable[[Settings], dict[str, xr.Dataset]]
+Experiment = Callable[[Settings, bool], dict[str, xr.Dataset]]
 Plot = Callable[[list[xr.Dataset]], Figure]
 EXPERIMENTS: dict[str, tuple[Experiment, Plot]] = {
     "truncation-error": (_truncation, theory_plots.truncation),

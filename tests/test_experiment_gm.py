@@ -12,8 +12,9 @@ import xarray as xr
 from closeness import assert_close
 from matplotlib.image import imread
 
-from mogp import cli, experiment_gm, inference, nn
+from mogp import cli, inference, nn
 from mogp._paths import paths
+from mogp.experiments import gm
 
 QUICK = ["experiment", "gm-error", "--components", "3", "--epochs", "3", "--seeds", "2"]
 
@@ -42,7 +43,7 @@ def test_a_killed_experiment_goes_on_to_the_same_results(tmp_path, run, monkeypa
     monkeypatch.setattr(inference._fit, "_run_epoch", killed)
     code, _, error = run(*QUICK, "--out", tmp_path / "killed")
     assert (code, error.count("\n")) == (130, 1)
-    assert "goes on from the last epoch" in error
+    assert "goes on from its last checkpoint" in error
     assert [path.name for path in (tmp_path / "killed").iterdir()] == ["checkpoints"]
     code, output, _ = run(*QUICK, "--out", tmp_path / "killed")
     assert code == 0
@@ -69,7 +70,7 @@ def test_a_killed_experiment_goes_on_to_the_same_results(tmp_path, run, monkeypa
 
 
 def test_the_example_follows_components_and_neurons(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(experiment_gm, "WIDTH", 20)
+    monkeypatch.setattr(gm, "WIDTH", 20)
     example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "gm_evolution.py"))
     example["main"](epochs=2, components=3, out=tmp_path)
     assert capsys.readouterr().out.count("test error") == 4
@@ -97,13 +98,13 @@ def test_distances_of_paths_are_those_of_mixtures(key):
     assert moved[2] == 0  # the same law, its components in another order
 
 
-@pytest.mark.parametrize("name", experiment_gm.CURVES)
+@pytest.mark.parametrize("name", gm.CURVES)
 def test_every_variant_builds_and_takes_a_step(name):
     """Shapes only: nothing is compiled."""
-    sizes = experiment_gm.Sizes(16, 10)
-    settings = experiment_gm.settings_for(name, "digits", "paper")
+    sizes = gm.Sizes(16, 10)
+    settings = gm.settings_for(name, "digits", "paper")
     assert (settings.epochs, settings.seeds) == (100, 5)
-    _, variants = experiment_gm.CURVES[name]
+    _, variants = gm.CURVES[name]
 
     def step(key, variant):
         model = variant.build(key)

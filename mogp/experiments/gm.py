@@ -1,10 +1,9 @@
 """The experiments of [GM] and two more. The work behind `mogp experiment`."""
 
-import json
 import shutil
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +17,9 @@ from matplotlib.figure import Figure
 
 from mogp import datasets, inference, nn, plots
 from mogp._checks import check_choice, check_count
-from mogp._files import whole_file
 from mogp._paths import paths
-from mogp.compare import check_writable, environment
+from mogp.compare import check_writable
+from mogp.experiments._write import write
 
 BATCH = 64
 WIDTH = 1000
@@ -197,15 +196,7 @@ def run(
         groups, figure = _evolution(settings, data, out, progress)
     else:
         groups, figure = _curves(settings, data, out, progress)
-    tree = xr.DataTree.from_dict(groups)
-    tree.attrs = {
-        "settings": json.dumps(asdict(settings)),
-        "environment": json.dumps(environment()),
-    }
-    with whole_file(out / f"{settings.name}.nc") as part:
-        tree.to_netcdf(part, engine="h5netcdf")
-    with whole_file(out / f"{settings.name}.png") as part:
-        figure.savefig(part, dpi=200)
+    tree = write(settings, out, groups, figure)
     shutil.rmtree(out / "checkpoints" / settings.name, ignore_errors=True)
     return tree
 
@@ -254,9 +245,7 @@ def _curves(
                       epochs=settings.epochs, seeds=settings.seeds)  # fmt: skip
         arrays = jax.tree.leaves(eqx.filter(result.model, eqx.is_inexact_array))
         parameters = sum(a.size for a in arrays) // settings.seeds
-        groups[label.replace("/", ":")] = result.history.assign_attrs(
-            label=label, parameters=parameters
-        )
+        groups[label] = result.history.assign_attrs(label=label, parameters=parameters)
     errors = {h.attrs["label"]: 1 - h["validation_accuracy"].values for h in groups.values()}
     seeds = f"{settings.seeds} seed{'s' if settings.seeds > 1 else ''}"
     return groups, plots.error_curves(errors, title=f"{settings.data}: {title} ({seeds})")
@@ -290,7 +279,7 @@ def _evolution(
             dataset = paths([start, *(fit.model for fit in fits)])
             dataset["epoch"] = np.concatenate([[0], epochs])
             error = 1 - float(fits[-1].history["validation_accuracy"].values[-1])
-            groups[label.replace("/", ":")] = dataset.assign_attrs(label=label, test_error=error)
+            groups[label] = dataset.assign_attrs(label=label, test_error=error)
     return groups, plots.evolution(list(groups.values()), title=settings.data)
 
 
@@ -303,3 +292,11 @@ def final_errors(tree: xr.DataTree) -> dict[str, np.ndarray]:
         else np.array([group.attrs["test_error"]])
         for group in groups
     }
+
+
+def lines(tree: xr.DataTree) -> list[str]:
+    """The last errors, as text."""
+    return [
+        f"{label:<26} test error {100 * errors.mean():.2f} ± {100 * errors.std():.2f} %"
+        for label, errors in final_errors(tree).items()
+    ]

@@ -1,0 +1,1 @@
+"""The experiments of both papers, and more: what `mogp experiment` runs."""
