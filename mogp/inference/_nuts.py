@@ -100,7 +100,7 @@ def nuts(
         >>> x = jnp.linspace(-2, 2, 20)[:, None]
         >>> posterior = inference.nuts(
         ...     MoGP([priors.Horseshoe()], bias_scale=1.0), x, jnp.abs(x[:, 0]),
-        ...     key=jax.random.key(0), num_warmup=100, num_samples=50, num_chains=2,
+        ...     key=jax.random.key(0), num_jumps=3, num_warmup=50, num_samples=20, num_chains=2,
         ...     progress=False,
         ... )
         >>> posterior.predict(x).mean().shape
