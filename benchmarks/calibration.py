@@ -30,8 +30,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replications", type=int, default=200)
     parser.add_argument("--case", choices=CASES, action="append", help="all without")
+    parser.add_argument("--single", action="store_true", help="in single precision")
     options = parser.parse_args()
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", not options.single)
     x = jax.random.normal(jax.random.key(5), (5, 2))
     for i, (name, (model, width)) in enumerate(CASES.items()):
         if options.case and name not in options.case:

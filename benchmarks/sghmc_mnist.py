@@ -59,7 +59,7 @@ def main() -> None:
     draws = posterior.data["posterior"].dataset
     names = [name for name in draws.data_vars if "alpha" in name or "log_variance_" in name]
     names = [name for name in names if float(draws[name].std()) > 0]  # of iid nodes they are fixed
-    rhat = arviz_stats.rhat(draws[names])
+    rhat = arviz_stats.rhat(draws[names]) if names else {}
     for name in names:
         means = ", ".join(f"{m:.3f}" for m in draws[name].mean("draw").values)
         print(f"{name:20} R-hat {float(rhat[name]):.3f}, means of the chains {means}")

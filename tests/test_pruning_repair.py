@@ -9,7 +9,6 @@ import pytest
 from closeness import X64, assert_close
 
 from mogp import MoGP, datasets, inference, nn, priors, pruning
-from mogp.pruning._elimination import backward_elimination
 
 MODEL = MoGP([priors.Horseshoe()] * 2, bias_scale=0.7)
 
@@ -56,50 +55,6 @@ def test_rankings_by_loss_are_derivatives_of_the_loss_of_each_row(network, x, y)
 def test_rankings_by_loss_see_nodes_with_constant_variances(x, y):
     iid = MoGP([priors.Deterministic()]).network(6, 4, 5, key=jax.random.key(0))
     assert np.all(np.array(pruning.scores(iid, "fisher", x, targets=y)[0]) > 0)
-
-
-def test_backward_elimination_is_least_squares_without_one_more_each_time():
-    """Every subset fitted anew by NumPy; two entries are alike, and one of them goes first."""
-    numbers = np.random.default_rng(0)
-    z = numbers.normal(size=(200, 6)) @ numbers.normal(size=(6, 6))
-    z[:, 5] = z[:, 2] + 0.01 * z[:, 5]
-    z -= z.mean(0)
-    readout = numbers.normal(size=(3, 6))
-    rises = np.array(backward_elimination(jnp.asarray(z.T @ z), jnp.asarray(readout)))
-
-    def error(stays):
-        fitted = np.linalg.lstsq(z[:, stays], z @ readout.T, rcond=None)[0]
-        return ((z @ readout.T - z[:, stays] @ fitted) ** 2).sum()
-
-    stays, before, highest = list(range(6)), 0.0, 0.0
-    for _ in range(5):
-        errors = {j: error([i for i in stays if i != j]) for j in stays}
-        leaves = min(errors, key=errors.get)
-        highest = max(highest, errors[leaves] - before)
-        assert_close(rises[leaves], highest, rtol=1e-2)
-        assert np.argsort(rises, kind="stable")[6 - len(stays)] == leaves
-        before = errors[leaves]
-        stays.remove(leaves)
-
-
-def test_elimination_drops_what_others_can_say(x):
-    """A twin of the strongest node is the last one by contribution, and the first to leave."""
-    one = MoGP([priors.Horseshoe()], bias_scale=1.0)
-    network = one.network(6, 3, 8, init_variances="equal", key=jax.random.key(4))
-    best = int(jnp.argmax(pruning.scores(network, "contribution", x)[0]))
-    twin = (best + 1) % 8
-    network = eqx.tree_at(
-        lambda n: (n.weights[0], n.biases[0]),
-        network,
-        (
-            network.weights[0].at[twin].set(network.weights[0][best]),
-            network.biases[0].at[twin].set(network.biases[0][best]),
-        ),
-    )
-    scores = pruning.scores(network, "elimination", x)[0]
-    assert int(jnp.argmin(scores)) in (best, twin)
-    small = pruning.compact(network, 7 / 8, rank="elimination", repair=True, inputs=x, ridge=1e-8)
-    assert_close(small(x), network(x), rtol=1e-3, atol=1e-3)
 
 
 def test_budgets_are_their_definitions():
@@ -171,7 +126,7 @@ def test_with_too_few_rows_the_repair_changes_little(network, x):
     ("rank", "budget", "repair"),
     [
         ("contribution", "global", False),
-        ("elimination", "greedy", True),
+        ("contribution", "greedy", True),
         ("fisher", "global", False),
         ("norm", "greedy", False),
         ("random", "equal", True),
@@ -200,7 +155,7 @@ def test_stacks_are_pruned_as_their_networks(x, y):
         jax.random.split(jax.random.key(2), 2)
     )
     for repair in (False, True):
-        options = {"rank": "elimination", "budget": "greedy", "inputs": x, "repair": repair}
+        options = {"budget": "greedy", "inputs": x, "repair": repair}
         curve = pruning.curve(stack, x, y, [0.4], **options)
         for seed in range(2):
             one = jax.tree.map(lambda a: a[seed] if eqx.is_array(a) else a, stack)  # noqa: B023
@@ -236,8 +191,6 @@ def test_a_smaller_mixture_is_the_masked_one_and_is_repaired(covariance, x, y):
     assert errors[0] < errors[1]
     curve = pruning.curve(layer, x, y, [1.0, 0.4])
     assert_close(curve.nll[1], inference.evaluate(small, x, y).nll, rtol=1e-7)
-    with pytest.raises(ValueError, match=r"elimination.* needs an nn.DependentMLP, got GMLayer"):
-        pruning.compact(layer, 0.4, rank="elimination", inputs=x)
 
 
 # --- digits -----------------------------------------------------------------------------------
@@ -279,7 +232,7 @@ def test_digits_pruned_come_near_a_network_trained_at_the_small_size():
         return max(accuracy(_trained(start, data, 60, np.inf, 1e-2)) for start in starts)
 
     def cut(keep):
-        return pruning.compact(whole, keep, rank="elimination", repair=True, inputs=data.x_train)
+        return pruning.compact(whole, keep, repair=True, inputs=data.x_train)
 
     assert accuracy(whole) > 0.95
     assert accuracy(cut(0.05)) > bound(10) - 0.01

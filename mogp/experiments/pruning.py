@@ -133,9 +133,8 @@ def rules(text: str) -> list[Rule]:
         *by_paper,
         Rule("contribution", "contribution"),
         Rule("contribution, repaired", "contribution", repair=True),
-        Rule("elimination, repaired", "elimination", repair=True),
-        Rule("greedy elimination, repaired", "elimination", "greedy", repair=True),
-        Rule("elimination, repaired, 2 epochs", "elimination", repair=True, tuned=True),
+        Rule("greedy, repaired", "contribution", "greedy", repair=True),
+        Rule("contribution, repaired, 2 epochs", "contribution", repair=True, tuned=True),
     ]
 
 
@@ -188,8 +187,7 @@ def run_map(
 
 def shown(name: str) -> bool:
     """Whether a line is in the figure: two rules a prior, and the bound."""
-    ends = ("variance", "norm", "elimination, repaired", "from scratch")
-    return name.endswith(ends) and "greedy" not in name
+    return name.endswith(("variance", "norm", "contribution, repaired", "from scratch"))
 
 
 class _Trainer(NamedTuple):
@@ -250,7 +248,8 @@ class _Trainer(NamedTuple):
         result = inference.fit(
             small, self.data.x_train, self.data.y_train, key=jax.random.key(self.settings.seed),
             num_epochs=TUNING_EPOCHS, batch_size=self.settings.batch_size, temperature=math.inf,
-            optimizer=optax.adam(optax.linear_schedule(1e-2, 0.0, steps)), progress=False,
+            optimizer=optax.adam(optax.linear_schedule(min(1e-2, 5e-4 / keep), 0.0, steps)),
+            progress=False,
         )  # fmt: skip
         tuned: nn.DependentMLP = result.model
         return tuned

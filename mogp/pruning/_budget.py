@@ -3,16 +3,11 @@
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 
 from mogp._checks import check_choice
-from mogp.pruning._elimination import eliminated, node_covariances
-from mogp.pruning._nodes import Network, is_stack, over_stack
-from mogp.pruning._rank import scores
 
 BUDGETS = ("equal", "global", "greedy")
 
@@ -88,50 +83,3 @@ def _shares_of_rest(node_scores: Array, places: Array) -> Array:
     rest = jnp.cumsum(ordered, axis=-1)
     shares = ordered / jnp.where(rest > 0, rest, 1)
     return jnp.take_along_axis(shares, places, axis=-1)
-
-
-class Ranking(NamedTuple):
-    """What `kept_nodes` needs to know of a network, whatever the number of nodes that stay.
-
-    Attributes:
-        scores: of `scores`.
-        covariances: of `node_covariances`, for `"elimination"` only.
-    """
-
-    scores: tuple[Array, ...]
-    covariances: tuple[Array, ...] | None
-
-
-def ranking(
-    network: Network, rank: str, inputs: Array | None, targets: Array | None, key: Array | None
-) -> Ranking:
-    """Scores of all nodes, and what is needed to rank them again when others have left."""
-    found = scores(network, rank, inputs, targets=targets, key=key)
-    if rank != "elimination":
-        return Ranking(found, None)
-    return Ranking(found, over_stack(network, node_covariances)(network, jnp.asarray(inputs)))
-
-
-def kept_nodes(
-    network: Network, ranked: Ranking, counts: Sequence[int] | Array, budget: str
-) -> tuple[Array, ...]:
-    """Which nodes of a network, or of each in a stack, stay; boolean arrays as in `select`.
-
-    With `"elimination"` a layer is ranked again once the nodes kept of the next one are known, from
-    the last layer to the first: only these need what it says.
-    """
-    kept = select(ranked.scores, jnp.asarray(counts), budget)
-    if ranked.covariances is None:
-        return kept
-    if not is_stack(network):
-        return _narrowed(network, ranked.covariances, kept)
-    return eqx.filter_vmap(_narrowed)(network, ranked.covariances, kept)
-
-
-@eqx.filter_jit
-def _narrowed(network: Any, covariances: Any, kept: Any) -> tuple[Array, ...]:
-    result = list(kept)
-    for layer in reversed(range(len(result) - 1)):
-        again = eliminated(network, layer, covariances[layer], result[layer + 1])
-        result[layer] = positions(again) < jnp.sum(result[layer])
-    return tuple(result)

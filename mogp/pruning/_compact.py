@@ -7,14 +7,7 @@ import numpy as np
 from jax import Array
 
 from mogp._checks import check_between, check_choice, check_inputs
-from mogp.pruning._budget import (
-    BUDGETS,
-    Ranking,
-    kept_nodes,
-    nodes_kept,
-    ranking,
-    warn_of_empty_layers,
-)
+from mogp.pruning._budget import BUDGETS, nodes_kept, select, warn_of_empty_layers
 from mogp.pruning._nodes import (
     Network,
     check_network,
@@ -24,6 +17,7 @@ from mogp.pruning._nodes import (
     widths,
     with_log_variances,
 )
+from mogp.pruning._rank import scores
 from mogp.pruning._repair import repair as repaired
 
 RIDGE = 1e-4
@@ -89,22 +83,22 @@ def compact(
     check_options(network, budget, repair, ridge, inputs)
     counts = nodes_kept(keep, widths(network))
     warn_of_empty_layers(keep, widths(network))
-    ranked = ranking(network, rank, inputs, targets, key)
+    node_scores = scores(network, rank, inputs, targets=targets, key=key)
     if is_stack(network):
         raise ValueError("network must be one network, got a stack; take one of its seeds first")
-    return cut(network, ranked, counts, budget, inputs if repair else None, ridge)
+    return cut(network, node_scores, counts, budget, inputs if repair else None, ridge)
 
 
 def cut(
     network: Network,
-    ranked: Ranking,
+    node_scores: Sequence[Array],
     counts: Sequence[int],
     budget: str,
     inputs: Array | None,
     ridge: float,
 ) -> Network:
-    """`compact` with a ranking at hand; repaired if there are inputs."""
-    kept = kept_nodes(network, ranked, counts, budget)
+    """`compact` with scores at hand; repaired if there are inputs."""
+    kept = select(node_scores, jnp.asarray(counts), budget)
     numbers = [jnp.asarray(np.flatnonzero(np.asarray(stays))) for stays in kept]
     small = take(network, numbers)
     return small if inputs is None else repaired(small, network, numbers, inputs, ridge)

@@ -11,9 +11,10 @@ from jax import Array
 
 from mogp._checks import check_inputs, check_labels
 from mogp.inference import Scores, evaluate
-from mogp.pruning._budget import Ranking, kept_nodes, nodes_kept, ranking
+from mogp.pruning._budget import nodes_kept, select
 from mogp.pruning._compact import RIDGE, check_options, cut, mask
 from mogp.pruning._nodes import Network, is_stack, over_stack, widths
+from mogp.pruning._rank import scores
 
 KEEP = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 
@@ -51,7 +52,7 @@ def curve(
 ) -> Curve:
     """Scores with only the best nodes of every hidden layer, without retraining (κ-pruning).
 
-    Nodes are ranked once, in the whole network; by `"elimination"`, once a fraction.
+    Nodes are ranked once, in the whole network.
 
     Args:
         network: a classifier, or several stacked along a leading axis (seeds).
@@ -77,17 +78,19 @@ def curve(
     nodes = [nodes_kept(fraction, widths(network)) for fraction in fractions]
     check_inputs("x", x, network.in_size)
     check_labels("y", y, len(x), network.out_size)
-    ranked = ranking(network, rank, x if inputs is None else inputs, targets, key)
+    node_scores = scores(network, rank, x if inputs is None else inputs, targets=targets, key=key)
     counts = jnp.asarray(nodes)
     if not repair:
-        found: Scores = _masked(network, ranked, counts, budget, x, y)
+        found: Scores = _masked(network, node_scores, counts, budget, x, y)
     else:
         assert inputs is not None
 
-        def repaired(network: Network, ranked: Ranking) -> list[Scores]:
-            return [_score(cut(network, ranked, c, budget, inputs, ridge), x, y) for c in nodes]
+        def repaired(network: Network, node_scores: tuple[Array, ...]) -> list[Scores]:
+            return [
+                _score(cut(network, node_scores, c, budget, inputs, ridge), x, y) for c in nodes
+            ]
 
-        found = _one_by_one(network, ranked, repaired)
+        found = _one_by_one(network, node_scores, repaired)
     return Curve(jnp.asarray(np.array(fractions, x.dtype)), counts, *found)
 
 
@@ -96,24 +99,24 @@ _score = eqx.filter_jit(evaluate)
 
 @eqx.filter_jit
 def _masked(
-    network: Network, ranked: Ranking, nodes: Array, budget: str, x: Array, y: Array
+    network: Network, node_scores: tuple[Array, ...], nodes: Array, budget: str, x: Array, y: Array
 ) -> Scores:
     def at(counts: Array) -> Scores:
-        kept = kept_nodes(network, ranked, counts, budget)
+        kept = select(node_scores, counts, budget)
         result: Scores = over_stack(network, evaluate)(mask(network, kept), x, y)
         return result
 
-    scores: Scores = jax.lax.map(at, nodes)
-    return scores
+    found: Scores = jax.lax.map(at, nodes)
+    return found
 
 
-def _one_by_one(network: Network, ranked: Ranking, function: Any) -> Scores:
+def _one_by_one(network: Network, node_scores: tuple[Array, ...], function: Any) -> Scores:
     """Lists of scores of a network, or of each in a stack: their sizes may differ."""
     if not is_stack(network):
-        return jax.tree.map(lambda *a: jnp.stack(a), *function(network, ranked))
-    arrays, static = eqx.partition((network, ranked), eqx.is_array)
+        return jax.tree.map(lambda *a: jnp.stack(a), *function(network, node_scores))
+    arrays, static = eqx.partition((network, node_scores), eqx.is_array)
     rows = []
-    for i in range(len(ranked.scores[0])):
+    for i in range(len(node_scores[0])):
         one = eqx.combine(jax.tree.map(lambda a: a[i], arrays), static)  # noqa: B023
         rows.append(jax.tree.map(lambda *a: jnp.stack(a), *function(*one)))
     stacked: Scores = jax.tree.map(lambda *a: jnp.stack(a, axis=1), *rows)

@@ -15,10 +15,11 @@ from mogp._checks import check_inputs, check_labels
 from mogp.inference import Posterior, categorical
 from mogp.inference._posterior import flattened
 from mogp.nn import DependentMLP
-from mogp.pruning._budget import nodes_kept, ranking, select, warn_of_empty_layers
+from mogp.pruning._budget import nodes_kept, select, warn_of_empty_layers
 from mogp.pruning._compact import RIDGE, check_options
 from mogp.pruning._curve import KEEP
 from mogp.pruning._nodes import check_network, log_variances, take
+from mogp.pruning._rank import scores
 from mogp.pruning._repair import repair as repaired
 
 
@@ -163,8 +164,8 @@ def _mean_scores(posterior: Posterior, rank: str, **options: Any) -> tuple[Array
         last = jnp.ones_like(sources.weights[-1])
         sources = eqx.tree_at(lambda n: n.weights[-1], sources, last)
     chains = len(log_variances(sources)[0])
-    flat = ranking(flattened(sources), rank, *(options[n] for n in ("inputs", "targets", "key")))
-    return tuple(jnp.mean(s.reshape(chains, -1, s.shape[-1]), axis=1) for s in flat.scores)
+    flat = scores(flattened(sources), rank, **options)
+    return tuple(jnp.mean(s.reshape(chains, -1, s.shape[-1]), axis=1) for s in flat)
 
 
 def _cut(

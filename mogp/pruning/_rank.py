@@ -12,11 +12,10 @@ from mogp._arrays import mean_over_rows
 from mogp._checks import check_choice, check_inputs, check_labels, is_concrete
 from mogp.inference import categorical
 from mogp.nn import DependentMLP, GMLayer
-from mogp.pruning._elimination import elimination_scores
 from mogp.pruning._nodes import Network, check_network, components, log_variances, over_stack
 
-RANKS = ("contribution", "elimination", "fisher", "norm", "random", "taylor", "variance")
-_BY_DATA = ("contribution", "elimination", "fisher", "taylor")
+RANKS = ("contribution", "fisher", "norm", "random", "taylor", "variance")
+_BY_DATA = ("contribution", "fisher", "taylor")
 
 
 def scores(
@@ -40,10 +39,6 @@ def scores(
       al., 2017);
     - `"fisher"`: `E g_j² / 2`, the same to second order where the gradient vanishes (Theis et al.,
       2018);
-    - `"elimination"`: nodes leave one at a time, always the one whose loss is the least once the
-      weights of the others are refitted by least squares (as `compact` does with `repair`). The
-      score is that rise of the mean square error of the next layer, whose nodes count by their
-      norm; made monotone, so that the order of the scores is that of leaving. `O(p³)` a layer;
     - `"random"`: uniform numbers, the ranking to beat.
 
     For a `GMLayer`, nodes are components, `W_·k` is `√λ_k` times the mean of `ω`, and what a
@@ -62,15 +57,12 @@ def scores(
 
     Raises:
         ValueError: for an unknown name, a network without node variances, missing inputs, labels or
-            key, a ranking by variance where all variances are equal, or `"elimination"` of a
-            `GMLayer`.
+            key, or a ranking by variance where all variances are equal.
     """
     check_choice("rank", rank, RANKS)
     check_network(network)
     if rank == "variance":
         _check_ties(network)
-    if rank == "elimination" and isinstance(network, GMLayer):
-        raise ValueError('rank="elimination" needs an nn.DependentMLP, got GMLayer')
     if rank == "random":
         if key is None:
             raise ValueError('rank="random" needs a key')
@@ -86,8 +78,6 @@ def scores(
     if is_concrete(inputs):
         check_inputs("inputs", inputs, network.in_size)
     x = jnp.asarray(inputs)
-    if rank == "elimination":
-        return over_stack(network, elimination_scores)(network, x)
     if rank == "contribution":
         return over_stack(network, _contributions)(network, x)
     if targets is None:
