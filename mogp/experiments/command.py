@@ -21,7 +21,7 @@ def experiment_command(
         str | None, typer.Option(help="digits (without the option), mnist or fashion-mnist.")
     ] = None,
     scale: Annotated[
-        str, typer.Option(help="small: a minute or a few; paper: widths, epochs and runs of [it].")
+        str, typer.Option(help="small: minutes on digits; paper: its widths, epochs and runs.")
     ] = "small",
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, if not these.")] = None,
     seeds: Annotated[

@@ -4,7 +4,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,8 +95,12 @@ def settings_for(name: str, data: str, scale: str) -> Settings:
     if scale == "paper":
         changes = {"width": 2000, "epochs": 100 if bayes else 50, "seeds": 5, "draws": 25}
     elif data != "digits":
-        changes = {"width": 500, "epochs": 10, "seeds": 1}
-    return Settings(**(asdict(settings) | changes))
+        changes = {"width": 500, "epochs": 10, "seeds": 2 if bayes else 1}
+    elif not bayes:
+        changes = {"priors": ("iid", "horseshoe")}
+    if bayes and data != "digits":
+        changes["step_size"] = 0.5  # as in [DW]
+    return replace(settings, **changes)
 
 
 def layer_priors(text: str, hidden: int, width: int, classes: int) -> list[priors_room.Prior]:
