@@ -263,6 +263,15 @@ def test_nodes_for_equal_nodes():
     assert 80 < found.nodes[0] < 100
 
 
+def test_nodes_for_variances_that_fall_exponentially():
+    """A dozen of 100 nodes suffice, though now and then the largest of them are off."""
+    for seed in range(3):
+        found = pruning.nodes_for(
+            MoGP([priors.Gamma(1.0)]), 0.1, width=100, num_samples=200, key=jax.random.key(seed)
+        )
+        assert 6 < found.nodes[0] < 25
+
+
 # --- tails ----------------------------------------------------------------------------------------
 
 

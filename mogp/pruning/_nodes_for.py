@@ -19,7 +19,7 @@ from mogp.pruning._lost import draw_sorted, share_after
 
 _CONFIDENCE = 0.9  # that the share of networks that miss is at most half of what was asked
 _RESOLVED = 4  # jumps drawn for each node that may be kept
-_GRID = 48  # losses a layer that are tried, a sixth of an octave apart
+_GRID = 240  # losses a layer that are tried, six to a factor of two
 
 
 class NodesFor(NamedTuple):
