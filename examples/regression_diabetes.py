@@ -2,7 +2,7 @@
 
     python examples/regression_diabetes.py --out .
 
-prints a table and writes `regression-diabetes.png`. 150 of the 442 patients that come with
+prints a table and writes `regression-diabetes.png`. 100 of the 442 patients that come with
 scikit-learn are fitted, the others tested. Scores are in standard deviations of the target.
 """
 
@@ -38,9 +38,9 @@ def data(num: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 def main(
     out: Path = Path(),
     seed: int = 0,
-    num: int = 150,
-    num_samples: int = 400,
-    num_warmup: int = 300,
+    num: int = 100,
+    num_samples: int = 250,
+    num_warmup: int = 250,
     num_chains: int = 4,
     num_jumps: int = 5,
 ) -> None:

@@ -1,7 +1,8 @@
 """JAX's flags for the tests: double precision unless JAX_ENABLE_X64=0, no implicit broadcasting.
 
-What was compiled is kept in pytest's cache, for the other workers and for the next run. The library
-itself never sets a flag.
+Most of the time of the tests is spent compiling: code is optimised little, and what was compiled is
+kept in pytest's cache, for the other workers and for the next run. The library itself never sets a
+flag.
 """
 
 import os
@@ -14,10 +15,11 @@ import pytest
 
 jax.config.update("jax_enable_x64", os.environ.get("JAX_ENABLE_X64", "1") not in ("0", "false"))
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Most of the time of a first run is spent compiling."""
+    """Where compiled code is kept."""
     if hasattr(config, "cache"):  # not with `-p no:cacheprovider`
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
     jax.config.update("jax_compilation_cache_max_size", 2**30)

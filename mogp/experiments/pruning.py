@@ -184,7 +184,7 @@ def run_map(
          for name, g in groups.items() if shown(name)],
         width=settings.width,
         title=f"{settings.data}: {settings.hidden} hidden layers of {settings.width} nodes, "
-        f"{settings.epochs} epochs, {settings.seeds} runs",
+        f"{settings.epochs} epochs, {settings.seeds} run{'s' * (settings.seeds > 1)}",
     )  # fmt: skip
     return write(settings, out, groups, figure)
 
