@@ -6,7 +6,9 @@ flag.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
@@ -19,11 +21,18 @@ jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where compiled code is kept."""
-    if hasattr(config, "cache"):  # not with `-p no:cacheprovider`
-        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
-    jax.config.update("jax_compilation_cache_max_size", 2**30)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    """Where compiled code is kept, also that of single operations; emptied beyond 1 GiB."""
+    if not hasattr(config, "cache"):  # with `-p no:cacheprovider`
+        return
+    kept = config.cache.mkdir("jax")
+    if not hasattr(config, "workerinput") and _size(kept) > 2**30:
+        shutil.rmtree(kept)
+    jax.config.update("jax_compilation_cache_dir", str(kept))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 @pytest.fixture(autouse=True, scope="module")
