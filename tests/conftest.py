@@ -1,8 +1,8 @@
 """JAX's flags for the tests: double precision unless JAX_ENABLE_X64=0, no implicit broadcasting.
 
-Most of the time of the tests is spent compiling: code is optimised little, and what was compiled is
-kept in pytest's cache, for the other workers and for the next run. The library itself never sets a
-flag.
+Most of the time is spent compiling: but for the modules that say `SIMULATES = True`, code is
+optimised little, and what was compiled is kept in pytest's cache, for the other workers and for the
+next run. The library itself never sets a flag.
 """
 
 import os
@@ -17,7 +17,6 @@ import pytest
 
 jax.config.update("jax_enable_x64", os.environ.get("JAX_ENABLE_X64", "1") not in ("0", "false"))
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,8 +35,13 @@ def _size(folder: Path) -> int:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _forget_compiled() -> Iterator[None]:
-    """A process may hold some 20,000 compiled functions: each takes three of its memory maps."""
+def _compiled(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Flags of a module, and an end to what it compiled.
+
+    A process may hold some 20,000 compiled functions: each takes three of its memory maps.
+    """
+    simulates = getattr(request.module, "SIMULATES", False)
+    jax.config.update("jax_disable_most_optimizations", not simulates)
     yield
     jax.clear_caches()
 

@@ -64,7 +64,7 @@ def test_prior_dependence(tmp_path, run):
     np.testing.assert_allclose(iid["largest"][:, 1], 1 / iid["width"], rtol=1e-5)
     limit = horseshoe["largest_limit"].values
     np.testing.assert_allclose(horseshoe["largest"][-1, 1], limit[1], rtol=0.2)
-    assert horseshoe["distance"][-1] < 0.1  # 750 draws of each
+    assert horseshoe["distance"][-1] < 0.1  # 4000 draws of each
 
 
 def test_mistakes(tmp_path, run):

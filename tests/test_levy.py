@@ -24,6 +24,8 @@ from scipy.integrate import quad
 
 from mogp import levy
 
+SIMULATES = True  # see conftest.py
+
 
 def case(kind, *parameters):
     parameters = [float(np.float32(value)) for value in parameters]
@@ -282,6 +284,15 @@ def rounding(measure, v, dtype):
     size = np.abs(v) + (abs(end) if np.isfinite(end) else 0)
     steep = np.exp(np.asarray(measure.log_density_of_log(v)) - measure.log_tail_of_log(v))
     return 4 * float(np.finfo(dtype).eps) * size * steep
+
+
+def test_inverse_where_the_compiler_computes_an_excess_twice():
+    """With two signs: Newton's method left the solution again until its steps were used up."""
+    measure = levy.GBFRY(*jnp.float32([0.999, 1.02, 0.7]))
+    u = jnp.logspace(-6, 6, 40, dtype=jnp.float32)
+    inverse = jax.jit(levy.GBFRY.log_inverse_tail).lower(measure, u)
+    v = inverse.compile({"xla_backend_optimization_level": 0})(measure, u)
+    np.testing.assert_allclose(np.diff(v), -12 / 39 * np.log(10) / 0.999, atol=0.03)
 
 
 @dtypes

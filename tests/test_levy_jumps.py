@@ -20,6 +20,8 @@ from scipy import stats
 
 from mogp import levy
 
+SIMULATES = True  # see conftest.py
+
 pytestmark = needs_x64
 NUM = 2000  # processes
 

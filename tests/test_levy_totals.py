@@ -16,6 +16,8 @@ from scipy import stats
 
 from mogp.levy import _totals
 
+SIMULATES = True  # see conftest.py
+
 NUM = 100_000
 ALPHAS = [0.05, 0.3, 0.5, 0.8, 0.97]
 # Index and `γ = λ^α`; the method changes at 1.

@@ -16,6 +16,8 @@ from mogp.limit._dense import error_behind
 from mogp.limit._jumps import LayerJumps
 from mogp.limit._recursion import layers_of
 
+SIMULATES = True  # see conftest.py
+
 GP = priors.Deterministic()
 X = np.array([[1.0, 2.0], [0.5, -1.0], [-3.0, 0.2]])
 ONE = jnp.ones((1, 3))

@@ -13,6 +13,8 @@ from scipy import stats
 from mogp import MoGP, limit, nn, priors
 from mogp.limit._linalg import cholesky, definite_cholesky, log_normal
 
+SIMULATES = True  # see conftest.py
+
 GP = MoGP([priors.Deterministic()] * 2, weight_scale=1.3, bias_scale=0.4)
 NOISE = 0.3
 NEW = jnp.asarray([[0.3, -0.2], [2.0, 1.0]])

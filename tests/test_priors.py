@@ -21,6 +21,8 @@ from scipy import stats
 from mogp import inference, levy, priors
 from mogp.priors import FiniteGBFRY, SquaredHalfCauchy
 
+SIMULATES = True  # see conftest.py
+
 SLAB = priors.GammaLaw(2.0, 3.0)
 TEMPERED = levy.GeneralizedGamma(0.5, 1.0, 1.0)
 

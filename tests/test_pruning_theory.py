@@ -14,6 +14,8 @@ from scipy import integrate
 
 from mogp import MoGP, levy, priors, pruning
 
+SIMULATES = True  # see conftest.py
+
 ONE = jnp.ones((1, 3))  # an input with ‖x‖² = d
 POINTS = jnp.asarray(np.random.default_rng(5).normal(size=(3, 2)))
 HORSESHOE = priors.Horseshoe()

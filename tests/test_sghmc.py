@@ -20,6 +20,8 @@ from mogp import MoGP, inference, priors
 from mogp.inference import _checkpoint, _node_moves, _sghmc, _sghmc_plan
 from mogp.inference._noise import noise_keys
 
+SIMULATES = True  # see conftest.py
+
 
 class Line(eqx.Module):
     """`y = x w` with a standard normal prior on `w`: the posterior is Gaussian."""

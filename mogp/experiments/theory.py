@@ -175,7 +175,7 @@ def _slopes(thresholds: np.ndarray, **errors: np.ndarray) -> dict[str, float]:
 def _dependence(settings: Settings, progress: bool) -> dict[str, xr.Dataset]:
     """One hidden layer, an input with `‖x‖² = d`, two outputs, at widths and in the limit."""
     widths = np.unique(np.geomspace(10, settings.width, 4).astype(int))
-    groups, num = {}, 25 * settings.samples
+    groups, num = {}, 100 * settings.samples
     share = np.geomspace(1e-2, 1, 25)
     for text in tqdm(DEPENDENCE, "prior-dependence", disable=not progress):
         prior = priors.parse(text)
@@ -257,8 +257,8 @@ def lines(tree: xr.DataTree) -> list[str]:
         else:
             last = data.isel(width=-1)
             text = (
-                f"both beyond the 1 % level {float(data['both'][0]):.3f}, limit "
-                f"{float(data['both_limit'][0]):.3f}; distance to the limit "
+                f"both beyond the 10 % level {float(data['both'][12]):.3f}, limit "
+                f"{float(data['both_limit'][12]):.3f}; distance to the limit "
                 f"{float(last['distance']):.4f}; median largest node variance "
                 f"{float(last['largest'][1]):.3g}, limit {float(data['largest_limit'][1]):.3g}"
             )

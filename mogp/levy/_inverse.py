@@ -75,6 +75,8 @@ def _solved(measure: "LevyMeasure", w: Array) -> Array:
         bracketed = jnp.isfinite(low) & jnp.isfinite(high)
         slow = bracketed & (2 * jnp.abs(step) > jnp.abs(last)) & (count > 12)
         good = (q + step >= low) & (q + step <= high) & ~slow
+        # The excess may be computed twice, with two signs where it is all rounding.
+        good = good | (jnp.abs(step) <= 64 * tolerance * (1 + jnp.abs(q)))
         far = jnp.where(jnp.isfinite(last), 1 + 2 * jnp.abs(last), 1)
         outward = jnp.where(excess > 0, far, -far)
         other = jnp.where(bracketed, (low + high) / 2 - q, outward)
