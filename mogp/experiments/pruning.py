@@ -138,6 +138,7 @@ def rules(text: str) -> list[Rule]:
         Rule("contribution, repaired", "contribution", repair=True),
         Rule("greedy, repaired", "contribution", "greedy", repair=True),
         Rule("taylor, repaired", "taylor", repair=True),
+        Rule("contribution, repaired, 2 epochs", "contribution", repair=True, tuned=True),
         Rule("taylor, repaired, 2 epochs", "taylor", repair=True, tuned=True),
     ]
 
@@ -191,7 +192,8 @@ def run_map(
 
 def shown(name: str) -> bool:
     """Whether a line is in the figure: three rules a prior, and the bound."""
-    return name.endswith(("variance", "norm", "taylor, repaired", "2 epochs", "from scratch"))
+    rules = ("variance", "norm", "taylor, repaired", "taylor, repaired, 2 epochs", "from scratch")
+    return name.endswith(rules)
 
 
 class _Trainer(NamedTuple):
