@@ -59,6 +59,9 @@ def test_pruning_map_scores_every_rule_and_trains_nothing_twice(tmp_path, monkey
     score = inference.evaluate(again, data.x_test, data.y_test)
     assert float(score.accuracy) == float(whole[0][0])
 
+    monkeypatch.setattr(_Trainer, "pruned", never)  # nor are finished networks scored again
+    assert lines(run(settings, tmp_path, progress=False)) == lines(tree)
+
 
 @pytest.mark.slow
 def test_posteriors_are_drawn_once_for_both_experiments(tmp_path):

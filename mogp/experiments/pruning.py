@@ -18,6 +18,7 @@ import xarray as xr
 from mogp import datasets, inference, nn, pruning
 from mogp import priors as priors_room
 from mogp._checks import check_between, check_choice, check_count
+from mogp._files import whole_file
 from mogp.architecture import MoGP
 from mogp.compare import check_writable
 from mogp.experiments._write import write
@@ -148,8 +149,8 @@ def run_map(
 ) -> xr.DataTree:
     """Train the networks, prune them by every rule, and write `pruning-map.nc` and `.png`.
 
-    Trained networks stay in `out/checkpoints`: the same call goes on where a killed one stopped,
-    and a later one with other fractions trains nothing again.
+    Trained networks and the scores of each stay in `out/checkpoints`: the same call goes on where a
+    killed one stopped, and a later one with other fractions trains nothing again.
 
     Args:
         settings: what to do.
@@ -159,27 +160,16 @@ def run_map(
 
     Returns:
         One group a prior and rule, `PRIOR: RULE`, and `from scratch`, with `accuracy` and `nll` on
-        the test data, dimensions keep and seed, and the attributes `nodes` and `seconds`.
+        the test data, dimensions keep and seed.
     """
     data = datasets.load(settings.data, data_dir=data_dir)
     check_writable(out)
+    trainer, seeds = _Trainer(settings, data, out, progress), range(settings.seeds)
     groups: dict[str, xr.Dataset] = {}
-    trainer = _Trainer(settings, data, out, progress)
-    for text in settings.priors:
-        networks = [trainer.trained(text, settings.width, seed) for seed in range(settings.seeds)]
-        for rule in rules(text):
-            scores = [trainer.pruned(network, rule) for network in networks]
-            groups[f"{text}: {rule.label}"] = _scores(scores, settings.keep)
-        if text == "iid":
-            scores = [list(map(trainer.score, trainer.thinned(n))) for n in networks]
-            groups["iid: single weights"] = _scores(scores, settings.keep)
-    small = [k for k in settings.keep if k < 1]
-    widths = [pruning.num_kept(k, settings.width) for k in small]
-    scores = [
-        [trainer.score(trainer.trained("scratch", w, seed)) for w in widths]
-        for seed in range(settings.seeds)
-    ]
-    groups["from scratch"] = _scores(scores, small)
+    for text in (*settings.priors, "scratch"):
+        runs = [trainer.scores(text, seed) for seed in seeds]
+        keep = [k for k in settings.keep if k < 1] if text == "scratch" else settings.keep
+        groups |= {name: _scores([run[name] for run in runs], keep) for name in runs[0]}
     figure = size_curves(
         [Line(name, g["keep"].values, g["accuracy"].values, g["nll"].values)
          for name, g in groups.items() if shown(name)],
@@ -222,6 +212,34 @@ class _Trainer(NamedTuple):
         )  # fmt: skip
         network: nn.DependentMLP = result.model
         return network
+
+    def scores(self, text: str, seed: int) -> dict[str, list[list[float]]]:
+        """Accuracies and negative log-likelihoods of a network at every fraction, by rule.
+
+        They are kept in a file. What was compiled goes: for five networks there is no room.
+        """
+        s = self.settings
+        labels = [rule.label for rule in rules(text)]
+        path = checkpoint(s, self.out, f"{text} {seed} {s.keep} {labels}").with_suffix(".json")
+        if not path.exists():
+            found = self._scores_by_rule(text, seed)
+            values = {name: [[float(v) for v in pair] for pair in f] for name, f in found.items()}
+            with whole_file(path) as part:
+                part.write_text(json.dumps(values))
+            jax.clear_caches()  # type: ignore[no-untyped-call]
+        kept: dict[str, list[list[float]]] = json.loads(path.read_text())
+        return kept
+
+    def _scores_by_rule(self, text: str, seed: int) -> dict[str, list[inference.Scores]]:
+        width = self.settings.width
+        if text == "scratch":
+            widths = [pruning.num_kept(k, width) for k in self.settings.keep if k < 1]
+            return {"from scratch": [self.score(self.trained(text, w, seed)) for w in widths]}
+        network = self.trained(text, width, seed)
+        found = {f"{text}: {rule.label}": self.pruned(network, rule) for rule in rules(text)}
+        if text == "iid":
+            found["iid: single weights"] = list(map(self.score, self.thinned(network)))
+        return found
 
     def score(self, network: Any) -> inference.Scores:
         """On the test data."""
@@ -290,8 +308,8 @@ def checkpoint(settings: Settings, out: Path, name: str) -> Path:
     return out / "checkpoints" / f"{code:08x}.ckpt"
 
 
-def _scores(runs: Sequence[Sequence[inference.Scores]], keep: Sequence[float]) -> xr.Dataset:
-    accuracy, nll = (np.array([[float(s[i]) for s in r] for r in runs]).T for i in (0, 1))
+def _scores(runs: Sequence[Sequence[Sequence[float]]], keep: Sequence[float]) -> xr.Dataset:
+    accuracy, nll = np.array(runs).transpose(2, 1, 0)
     values = {"accuracy": (("keep", "seed"), accuracy), "nll": (("keep", "seed"), nll)}
     return xr.Dataset(values, coords={"keep": list(keep)})
 
