@@ -42,7 +42,7 @@ def written(checkpoint: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of a life after a checkpoint")
+    parser.add_argument("--seconds", type=float, default=0.6, help="of a life after a checkpoint")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng, context = random.Random(options.seed), multiprocessing.get_context("spawn")
