@@ -27,7 +27,9 @@ def main() -> None:
     parser.add_argument("--data-sets", type=int, default=12)
     parser.add_argument("--draws", type=int, default=1_000_000, help="of the prior")
     parser.add_argument("--samples", type=int, default=1000, help="of each of four chains")
+    parser.add_argument("--single", action="store_true", help="in single precision")
     options = parser.parse_args()
+    jax.config.update("jax_enable_x64", not options.single)
     model, width = CASES[options.case]
     x = jax.random.normal(jax.random.key(5), (5, 2))
     setup = setup_of(model, x, likelihood_of("gaussian"), 1, width, 4, 3, None)
@@ -67,7 +69,7 @@ def main() -> None:
             difference = (drawn.mean() - mean) / errors
             found.append(f"{name} {mean:.3f} {drawn.mean():.3f} ({difference:+.1f}, R̂ {r_hat:.2f})")
         divergences = int(posterior.data["sample_stats"]["diverging"].sum())
-        print("; ".join(found), f"; {divergences} divergences; {seconds:.0f} s", flush=True)
+        print("; ".join(found) + f"; {divergences} divergences; {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

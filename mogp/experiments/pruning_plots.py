@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from mogp.pruning import num_kept
 
@@ -60,6 +60,8 @@ def size_curves(lines: Sequence[Line], *, width: int | None = None, title: str =
     left.set_ylabel("test accuracy (%)")
     right.set_yscale("log")
     right.yaxis.set_major_formatter("{x:g}")
+    right.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+    right.yaxis.set_minor_formatter("{x:g}")
     right.set_ylabel("test negative log-likelihood (nats), logarithmic")
     left.set_title(title, fontsize="medium", loc="left")
     figure.legend(
