@@ -24,7 +24,7 @@ from mogp.inference._setup import setup_of
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", choices=CASES, default="network, GBFRY")
-    parser.add_argument("--data-sets", type=int, default=8)
+    parser.add_argument("--data-sets", type=int, default=7)
     parser.add_argument("--draws", type=int, default=1_000_000, help="of the prior")
     parser.add_argument("--samples", type=int, default=1000, help="of each of four chains")
     parser.add_argument("--single", action="store_true", help="in single precision")
