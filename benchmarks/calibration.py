@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replications", type=int, default=200)
     parser.add_argument("--case", choices=CASES, action="append", help="all without")
+    parser.add_argument("--key", type=int, default=0, help="of the first case")
     parser.add_argument("--single", action="store_true", help="in single precision")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", not options.single)
@@ -39,7 +40,7 @@ def main() -> None:
             continue
         began = time.perf_counter()
         ranks = inference.calibrate(
-            model, x, key=jax.random.key(i), width=width, num_jumps=4, num_diffuse=3,
+            model, x, key=jax.random.key(options.key + i), width=width, num_jumps=4, num_diffuse=3,
             num_replications=options.replications,
         )  # fmt: skip
         values = ", ".join(f"{n} {p:.3f}" for n, p in ranks["p_value"].to_series().items())

@@ -30,6 +30,7 @@ def as_posterior(
     interrupted: bool,
     key: Array,
 ) -> Posterior:
+    """The draws of all chains, with traces and settings, as a posterior."""
     parameters, hyper = jax.tree.map(lambda a: jnp.swapaxes(jnp.asarray(a), 0, 1), draws)
     sources, likelihoods = _stacked(problem, parameters, hyper)
     posterior = Posterior(xr.DataTree(), sources, likelihoods)

@@ -85,6 +85,8 @@ def as_problem(
     scales: Mapping[str, float] | None,
     key: Array,
 ) -> tuple[Problem, State]:
+    """What stays the same during a run, and the state of all chains at its start."""
+
     def mark(node: Any) -> Any:
         if isinstance(node, Prior):
             return jax.tree.map(lambda _: False, node)
@@ -163,6 +165,8 @@ def _check_supports(starts: Any) -> None:
 
 
 def check_outputs(problem: Problem, state: State, targets: Array) -> None:
+    """Refuse a module whose outputs do not fit the targets."""
+
     def outputs(state: State, fixed: Any) -> Array:
         module, _ = problem.build(problem.natural(state.position), state.hyper, fixed)
         return module(problem.x[:1])

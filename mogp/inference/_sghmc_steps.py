@@ -234,5 +234,6 @@ def advance(
 
 
 def unknown_of(likelihood: Likelihood) -> dict[str, Distribution]:
+    """The laws among the parameters of a likelihood, by name."""
     values = {name: getattr(likelihood, name) for name in likelihood.parameters}
     return {name: law for name, law in values.items() if isinstance(law, Distribution)}
