@@ -1,0 +1,5 @@
+"""The model."""
+
+from mogp.architecture import MoGP
+
+__all__ = ["MoGP"]
