@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from mogp._arrays import Real, aligned, as_float
 from mogp._checks import is_concrete
 from mogp.levy import _totals
-from mogp.levy._incomplete import (
+from mogp.levy.incomplete import (
     log_lower_beta,
     log_lower_gamma,
     log_upper_beta,

@@ -16,7 +16,7 @@ from numpyro.distributions import Delta, Distribution
 from mogp._arrays import Real
 from mogp._checks import check_between, is_concrete
 from mogp.levy import _totals
-from mogp.levy._incomplete import log_killed, relative_expm1
+from mogp.levy.incomplete import log_killed, relative_expm1
 from mogp.levy._measure import LevyMeasure
 
 _NODES = 20  # of Gauss-Legendre quadrature in a cell
