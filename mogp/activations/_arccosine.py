@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mogp._arctan import arctan2
+from mogp.activations._arctan import arctan2
 from mogp._arrays import safe_sqrt
 
 
