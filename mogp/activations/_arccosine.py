@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mogp.activations._arctan import arctan2
 from mogp._arrays import safe_sqrt
+from mogp.activations._arctan import arctan2
 
 
 @jax.custom_jvp

@@ -23,14 +23,17 @@ _BY_NAME: dict[str, Activation] = {
 
 
 def get(activation: str | Activation | Scalar) -> Activation:
-    """The activation of a name, a function, or itself.
+    """The activation that a name, a function or an `Activation` stands for.
 
     Args:
         activation: one of `"relu"`, `"leaky_relu"`, `"erf"`, `"identity"`, `"gelu"`, `"tanh"`; an
-            `Activation`; or a smooth elementwise function, which gets a `Quadrature`.
+            `Activation`; or a smooth elementwise function.
+
+    Returns:
+        An `Activation`: the argument itself if it is one, and a `Quadrature` for a function.
 
     Raises:
-        ValueError: for an unknown name, or something that cannot be called.
+        ValueError: if the name is unknown, or the argument cannot be called.
 
     Example:
         >>> from mogp import activations

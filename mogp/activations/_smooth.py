@@ -14,14 +14,14 @@ from jax.typing import ArrayLike
 from mogp._arrays import common
 from mogp.activations._activation import Activation
 from mogp.activations._arctan import arctan2
-from mogp.activations.quadrature import (
+from mogp.activations._mixtures import (
     determinant,
     erf_square_rule,
     gelu_square_kernel,
     kolmogorov_rule,
     square_kernel_of_bumps,
-    weighted_sum,
 )
+from mogp.activations.quadrature import weighted_sum
 
 
 def _root_determinant(k11: Array, k12: Array, k22: Array) -> Array:
@@ -30,7 +30,13 @@ def _root_determinant(k11: Array, k12: Array, k22: Array) -> Array:
 
 
 class Erf(Activation):
-    """`erf(z)`. `kernel` is the arcsine kernel (Williams, 1997)."""
+    """The error function `erf(z)`. Its `kernel` is the arcsine kernel (Williams, 1997).
+
+    Example:
+        >>> from mogp import activations
+        >>> print(round(float(activations.Erf().kernel(0.5, 0.5, 0.5)), 4))  # (2/π) asin(1/2)
+        0.3333
+    """
 
     def __call__(self, z: Array) -> Array:
         return _erf(z)
@@ -57,9 +63,15 @@ class Erf(Activation):
 
 
 class GELU(Activation):
-    """`z Φ(z)` (Hendrycks and Gimpel, 2016), all in closed form but `abs_moment`.
+    """`z Φ(z)` with the normal distribution function `Φ` (Hendrycks and Gimpel, 2016).
 
-    That is computed by quadrature, to a relative error of 1e-8 in float64.
+    All expectations are closed forms but `abs_moment`, which is computed by quadrature to a
+    relative error of 1e-8 in float64.
+
+    Example:
+        >>> from mogp import activations
+        >>> print(round(float(activations.GELU().mean(0.0, 1.0)), 4))  # 1 / √(4π)
+        0.2821
     """
 
     def __call__(self, z: Array) -> Array:
@@ -90,14 +102,20 @@ class GELU(Activation):
         return self.kernel(k, k, k)
 
 
-_TANH_SCALES = 28
+_ERF = Erf()
+_TANH_SCALES = 28  # the rule converges exponentially: absolute error below 1e-14, at any variance
 
 
 class Tanh(Activation):
-    """`tanh(z)`, by quadrature over its representation as a mixture of `erf(c z)`.
+    """The hyperbolic tangent, as a mixture of functions `erf(c z)`.
 
-    Every expectation is a sum of those of `erf`: absolute error below 1e-14 in float64, at any
-    variance.
+    Every expectation is a sum of those of `erf`, with an absolute error below 1e-14 in float64 at
+    any variance.
+
+    Example:
+        >>> from mogp import activations
+        >>> print(round(float(activations.Tanh().second_moment(1.0)), 4))
+        0.3943
     """
 
     def __call__(self, z: Array) -> Array:
@@ -108,11 +126,11 @@ class Tanh(Activation):
 
     def mean(self, m: ArrayLike, s: ArrayLike) -> Array:
         m, s = common(m, s)
-        return self._mixture(lambda c: erf.mean(c * m, c * s), m.dtype)
+        return self._mixture(lambda c: _ERF.mean(c * m, c * s), m.dtype)
 
     def slope(self, m: ArrayLike, s: ArrayLike) -> Array:
         m, s = common(m, s)
-        return self._mixture(lambda c: c * erf.slope(c * m, c * s), m.dtype)
+        return self._mixture(lambda c: c * _ERF.slope(c * m, c * s), m.dtype)
 
     def kernel(self, k11: ArrayLike, k12: ArrayLike, k22: ArrayLike) -> Array:
         k11, k12, k22 = common(k11, k12, k22)
@@ -120,7 +138,7 @@ class Tanh(Activation):
         def row(total: Array, scale_weight: tuple[Array, ...]) -> tuple[Array, None]:
             b, weight = scale_weight
             inner = self._mixture(
-                lambda c: erf.kernel(b**2 * k11, b * c * k12, c**2 * k22), k11.dtype
+                lambda c: _ERF.kernel(b**2 * k11, b * c * k12, c**2 * k22), k11.dtype
             )
             return total + weight * inner, None
 

@@ -1,4 +1,7 @@
-"""Gaussian expectations by quadrature, differentiable where autodiff would divide 0 by 0."""
+"""Gaussian expectations by quadrature, differentiable where autodiff would divide 0 by 0.
+
+This is the inner face of the room, for other rooms of the library.
+"""
 
 import functools
 import math
@@ -9,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mogp.activations._arctan import arctan2
 from mogp._arrays import safe_sqrt
 
 Scalar = Callable[[Array], Array]
@@ -18,45 +20,49 @@ Rule = tuple[np.ndarray, np.ndarray]
 
 @functools.cache
 def hermite_rule(num: int) -> Rule:
-    """Nodes and weights of `E f(ε)`, exact for polynomials of degree `2 num - 1`."""
+    """Nodes and weights of Gauss and Hermite's rule for `E f(ε)`, `ε ~ N(0, 1)`.
+
+    Equivalent to `numpy.polynomial.hermite_e.hermegauss` with weights that add up to 1.
+
+    Args:
+        num: number of nodes, at least 1; the rule is exact for polynomials of degree `2 num - 1`.
+
+    Returns:
+        Nodes and weights, NumPy arrays of shape (num,) in double precision.
+
+    Example:
+        >>> from mogp.activations import quadrature
+        >>> nodes, weights = quadrature.hermite_rule(10)
+        >>> print(round(float(weights @ nodes**4), 12))
+        3.0
+    """
     nodes, weights = np.polynomial.hermite_e.hermegauss(num)
     return nodes, weights / math.sqrt(2 * math.pi)
 
 
 @functools.cache
 def half_line_rule(num: int) -> Rule:
-    """Double-exponential rule for `∫_0^∞ f(x) N(x; 0, 1) dx`; any power `x^q` at 0 is fine."""
+    """Nodes and weights of a double-exponential rule for `∫_0^∞ f(x) N(x; 0, 1) dx`.
+
+    It converges exponentially for any power `x^q`, `q > -1`, at 0 (Takahasi and Mori, 1974).
+
+    Args:
+        num: number of nodes; with 64 the error is below 1e-12 for the total and the mean.
+
+    Returns:
+        Nodes and weights, NumPy arrays of shape (num,) in double precision.
+
+    Example:
+        >>> from mogp.activations import quadrature
+        >>> nodes, weights = quadrature.half_line_rule(128)
+        >>> print(round(float(weights @ nodes), 12))  # 1/√(2π)
+        0.398942280401
+    """
+    # The nodes end at 4e-26 and at 7.2, where the normal density is 5e-12 of its peak.
     t, step = np.linspace(-4.0, 2.1, num, retstep=True)
     nodes = np.exp(t - np.exp(-t))
     density = np.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi)
     return nodes, step * density * nodes * (1 + np.exp(-t))
-
-
-@functools.cache
-def kolmogorov_rule(num: int) -> Rule:
-    """Scales `c` and weights `w` with `tanh(z) = Σ w erf(c z)`.
-
-    The logistic law is `N(0, 4 K²)` with `K` Kolmogorov distributed (Stefanski, 1991), therefore
-    `tanh(z) = E erf(z / (√2 K))`: trapezoidal rule in `log K`, which converges exponentially.
-    """
-    log_k, step = np.linspace(math.log(0.16), math.log(4.6), num, retstep=True)
-    k = np.exp(log_k)[:, None]
-    j = np.arange(1, 60)
-    a = ((2 * j - 1) * math.pi) ** 2 / 8
-    below = math.sqrt(2 * math.pi) * (np.exp(-a / k**2) * (2 * a / k**4 - 1 / k**2)).sum(1)
-    above = 8 * (np.where(j % 2, 1, -1) * j**2 * k * np.exp(-2 * (j * k) ** 2)).sum(1)
-    density = np.where(k[:, 0] < 1, below, above)
-    return 1 / (math.sqrt(2) * k[:, 0]), step * k[:, 0] * density
-
-
-@functools.cache
-def erf_square_rule(num: int) -> Rule:
-    """Rates `r` and weights `w` with `erf(z)² = 1 - Σ w exp(-r z²)`.
-
-    The mass of a square under a Gaussian, in polar coordinates: `r = 1/cos²θ`, θ in (0, π/4).
-    """
-    nodes, weights = np.polynomial.legendre.leggauss(num)
-    return np.cos(math.pi / 8 * (1 + nodes)) ** -2.0, weights / 2
 
 
 def weighted_sum(f: Scalar, rule: Rule, dtype: jnp.dtype) -> Array:
@@ -66,19 +72,19 @@ def weighted_sum(f: Scalar, rule: Rule, dtype: jnp.dtype) -> Array:
 
 
 def derivative(f: Scalar) -> Scalar:
-    """`f'`, elementwise."""
+    """The derivative `f'` of an elementwise function."""
     return lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),))[1]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def expect_one(f: Scalar, num: int, m: Array, k: Array) -> Array:
-    """`E f(z)`, `z ~ N(m, k)`, by Gauss-Hermite quadrature."""
+    """`E f(z)`, `z ~ N(m, k)`, by a Gauss-Hermite rule of `num` nodes, elementwise."""
     s = jnp.sqrt(k)
     return weighted_sum(lambda node: f(m + s * node), hermite_rule(num), m.dtype)
 
 
 @expect_one.defjvp
-def expect_one_jvp(f, num, primals, tangents):  # type: ignore[no-untyped-def]
+def _expect_one_jvp(f, num, primals, tangents):  # type: ignore[no-untyped-def]
     # The heat equation, ∂_k E f = ½ E f'': autodiff through √k would give 0 · ∞ at k = 0.
     m, k = primals
     df = derivative(f)
@@ -89,7 +95,11 @@ def expect_one_jvp(f, num, primals, tangents):  # type: ignore[no-untyped-def]
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def expect_two(f: Scalar, g: Scalar, num: int, k11: Array, k12: Array, k22: Array) -> Array:
-    """`E f(u) g(v)` by a product Gauss-Hermite rule, one row of nodes at a time."""
+    """`E f(u) g(v)` by a product Gauss-Hermite rule of `num²` nodes, elementwise.
+
+    `(u, v)` is a centred Gaussian pair with covariance `[[k11, k12], [k12, k22]]`. One row of nodes
+    is summed at a time, so that memory does not grow with `num²`.
+    """
     rule = hermite_rule(num)
     along = k12 / jnp.where(k11 > 0, jnp.sqrt(k11), 1)
     across = safe_sqrt(k22 - along**2)
@@ -104,7 +114,7 @@ def expect_two(f: Scalar, g: Scalar, num: int, k11: Array, k12: Array, k22: Arra
 
 
 @expect_two.defjvp
-def expect_two_jvp(f, g, num, primals, tangents):  # type: ignore[no-untyped-def]
+def _expect_two_jvp(f, g, num, primals, tangents):  # type: ignore[no-untyped-def]
     # Price's theorem; autodiff through the Cholesky factor breaks down at u = ±v.
     df, dg = derivative(f), derivative(g)
     by_k12 = expect_two(df, dg, num, *primals)
@@ -112,78 +122,3 @@ def expect_two_jvp(f, g, num, primals, tangents):  # type: ignore[no-untyped-def
     by_k22 = expect_two(f, derivative(dg), num, *primals) / 2
     tangent = by_k11 * tangents[0] + by_k12 * tangents[1] + by_k22 * tangents[2]
     return expect_two(f, g, num, *primals), tangent
-
-
-def determinant(k11: Array, k12: Array, k22: Array) -> Array:
-    """`k11 k22 - k12²`, at least 0; its gradient is not cut there, where `u = ±v`."""
-    product = k11 * k22 - k12**2
-    return product + jax.lax.stop_gradient(jnp.maximum(-product, 0))
-
-
-def square_kernel_of_bumps(rule: Rule, k11: Array, k12: Array, k22: Array) -> Array:
-    """`E φ(u)² φ(v)²` for `φ(z)² = 1 - Σ w exp(-r z²)`, a bounded activation."""
-
-    def one(k: Array) -> Array:
-        return weighted_sum(lambda r: 1 / jnp.sqrt(1 + 2 * r * k), rule, k.dtype)
-
-    def two(r: Array) -> Array:
-        area = determinant(k11, k12, k22)
-        return weighted_sum(
-            lambda t: 1 / jnp.sqrt(1 + 2 * r * k11 + 2 * t * k22 + 4 * r * t * area),
-            rule,
-            k11.dtype,
-        )
-
-    return 1 - one(k11) - one(k22) + weighted_sum(two, rule, k11.dtype)
-
-
-def gelu_square_kernel(k11: Array, k12: Array, k22: Array) -> Array:
-    """`E φ(u)² φ(v)²` for `φ(z) = z Φ(z)`; in float64 to 1e-13 of `k11 k22` at least.
-
-    `4 Φ(z)² = 2 + 2 e(z) - Σ w exp(-r z²/2)` with the odd `e(z) = erf(z/√2)`: a double sum over
-    `E u² v² exp(-(r u² + t v²)/2)`, and `E u² v² e(u) e(v)`; the mixed terms are odd and vanish.
-    """
-    area = determinant(k11, k12, k22)
-    rates, weights = erf_square_rule(16)
-    rule = np.append(rates, 0.0), np.append(-weights, 2.0)
-
-    def two(r: Array) -> Array:
-        def one(t: Array) -> Array:  # `c` is the covariance under the tilted law
-            d = 1 + r * k11 + t * k22 + r * t * area
-            c11, c12, c22 = (k11 + t * area) / d, k12 / d, (k22 + r * area) / d
-            return (c11 * c22 + 2 * c12**2) / jnp.sqrt(d)
-
-        return weighted_sum(one, rule, k11.dtype)
-
-    even = weighted_sum(two, rule, k11.dtype)
-    return (even + 4 * _signed_moment(k11, k12, k22, area)) / 16
-
-
-def _signed_moment(k11: Array, k12: Array, k22: Array, area: Array) -> Array:
-    """`E u² v² erf(u/√2) erf(v/√2)`.
-
-    `erf(u/√2)` is the mean sign of `u + noise`. Let `√a x` and `√b y` be the two noisy variables:
-    given them, `u` and `v` have linear means and the covariance `g`.
-    """
-    a, b = 1 + k11, 1 + k22
-    d = 1 + k11 + k22 + area
-    cos, sin = k12 / jnp.sqrt(a * b), jnp.sqrt(d / (a * b))
-    g11, g12, g22 = (k11 + area) / d, k12 / d, (k22 + area) / d
-
-    # m_ij = E x^i y^j sign(x y), by Stein's identity.
-    m00 = 2 / math.pi * arctan2(cos, sin)
-    m11 = 2 / math.pi * sin + cos * m00
-    m20 = m00 + 2 / math.pi * cos * sin
-    m22, m31 = m20 + 2 * cos * m11, 2 * m11 + cos * m20
-    m40 = 3 * m20 + 4 / math.pi * cos * sin**3
-
-    ux, uy, vx, vy = g11 * jnp.sqrt(a), g12 * jnp.sqrt(b), g12 * jnp.sqrt(a), g22 * jnp.sqrt(b)
-    xx, xy, yy = ux * vx, ux * vy + uy * vx, uy * vy
-    return (
-        (xx**2 + yy**2) * m40
-        + 2 * xy * (xx + yy) * m31
-        + (xy**2 + 2 * xx * yy) * m22
-        + (g22 * (ux**2 + uy**2) + g11 * (vx**2 + vy**2) + 4 * g12 * (xx + yy)) * m20
-        + (2 * g22 * ux * uy + 2 * g11 * vx * vy + 4 * g12 * xy) * m11
-        + (g11 * g22 + 2 * g12**2) * m00
-    )
