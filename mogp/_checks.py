@@ -2,17 +2,14 @@
 
 import operator
 import os
-from collections.abc import Collection, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Collection
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
-from numpyro.distributions import Distribution
-
-from mogp._arrays import Real
 
 
 def is_concrete(*values: Any) -> bool:
@@ -125,47 +122,3 @@ def check_labels(name: str, value: ArrayLike, count: int, classes: int) -> None:
             f"{name} must lie in [0, {classes}), the network has {classes} outputs; "
             f"got labels from {array.min()} to {array.max()}"
         )
-
-
-Scale: TypeAlias = (
-    Real | Distribution | Sequence[Real | Distribution]
-)  # one, or one a layer of weights
-
-
-def layer_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> list[tuple[Real, Real]]:
-    """`(σ_v, σ_b)` of every layer of weights, checked where concrete: `σ_v > 0`, `σ_b ≥ 0`.
-
-    Raises:
-        ValueError: if a scale is out of range, unknown, or there are not as many as layers.
-    """
-    check_scales(weight_scale, bias_scale, layers)
-    weights = one_a_layer("weight_scale", weight_scale, layers)
-    biases = one_a_layer("bias_scale", bias_scale, layers)
-    unknown = [scale for scale in (*weights, *biases) if isinstance(scale, Distribution)]
-    if unknown:
-        raise ValueError(
-            f"a scale of the model is a law, {unknown[0]}, where numbers are needed; "
-            "inference.sample_parameters draws it"
-        )
-    return list(zip(weights, biases, strict=True))
-
-
-def check_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> None:
-    """Raise unless concrete scales are in range and as many as layers; laws may be unknown."""
-    for scale in one_a_layer("weight_scale", weight_scale, layers):
-        if not isinstance(scale, Distribution):
-            check_between("weight_scale", scale, 0)
-    for scale in one_a_layer("bias_scale", bias_scale, layers):
-        known = not isinstance(scale, Distribution) and is_concrete(scale)
-        if known and np.any(np.asarray(scale) != 0):
-            check_between("bias_scale", scale, 0)
-
-
-def one_a_layer(name: str, value: Scale, layers: int) -> tuple[Any, ...]:
-    """One value for each layer of weights."""
-    values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * layers
-    if len(values) != layers:
-        raise ValueError(
-            f"{name} must be one number, or one a layer of weights ({layers}), got {value}"
-        )
-    return values

@@ -4,19 +4,52 @@ Inputs have shape (…, in_size): a single point, a batch, or any leading dimens
 compose with each other and with other Equinox modules, for example in `equinox.nn.Sequential`.
 """
 
-from mogp.nn._dependent import DependentMLP
+from mogp.nn._covariance import AbstractCovariance, Diagonal, Full, LowRank
+from mogp.nn._dependent import DependentLayer, DependentMLP, InputLayer, check_widths, network
 from mogp.nn._distance import mixture_distance
 from mogp.nn._mean_field import MeanFieldLayer
 from mogp.nn._mixture import GMLayer
+from mogp.nn._nodes import (
+    AbstractNetwork,
+    AbstractNodes,
+    flow,
+    is_stack,
+    log_prior,
+    nodes,
+    start_variances,
+    take,
+    trainable,
+    with_log_variances,
+    with_nodes,
+)
 from mogp.nn._particles import Neurons, fit_mixture, gm_particles, to_mean_field
 
 __all__ = [
+    "AbstractCovariance",
+    "AbstractNetwork",
+    "AbstractNodes",
+    "DependentLayer",
     "DependentMLP",
+    "Diagonal",
+    "Full",
     "GMLayer",
+    "InputLayer",
+    "LowRank",
     "MeanFieldLayer",
     "Neurons",
+    "check_widths",
     "fit_mixture",
+    "flow",
     "gm_particles",
+    "is_stack",
+    "log_prior",
     "mixture_distance",
+    "network",
+    "nodes",
+    "start_variances",
+    "take",
     "to_mean_field",
+    "trainable",
+    "with_log_variances",
+    "with_nodes",
 ]

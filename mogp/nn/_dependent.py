@@ -3,22 +3,114 @@
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mogp import activations
 from mogp._arrays import Real
-from mogp._checks import Scale, check_choice, check_count, layer_scales
+from mogp._checks import check_choice, check_count
+from mogp.activations import Activation
+from mogp.architecture import AbstractArchitecture
 from mogp.nn._linear import add_row, scale_row
-from mogp.nn._variances import held_unless, log_density, start_variances
-from mogp.priors import Prior, check_priors
+from mogp.nn._nodes import AbstractNetwork, AbstractNodes, standard_normal, start_variances
+from mogp.priors import Prior
 
 
-class DependentMLP(eqx.Module):
-    """The network with dependent weights of [DW], Section 2.
+class InputLayer(eqx.Module):
+    """`z = σ_b B + (σ_v / √d) V x`, the first layer of weights of a `DependentMLP`.
+
+    Attributes:
+        weights: `V`, of shape (width, d), standard normal under the prior.
+        biases: `B`, of shape (width,), likewise.
+        weight_scale: `σ_v`.
+        bias_scale: `σ_b`.
+    """
+
+    weights: Array
+    biases: Array
+    weight_scale: Real
+    bias_scale: Real
+
+    def __call__(self, x: Array) -> Array:
+        """Pre-activations of shape (…, width) of the first hidden layer, of inputs (…, d)."""
+        hidden = self.weight_scale / math.sqrt(self.weights.shape[-1]) * x
+        return add_row(hidden @ self.weights.T, self.bias_scale * self.biases)
+
+    def log_prior(self) -> Array:
+        """Log-density of `V` and `B`, a scalar."""
+        return standard_normal((self.weights, self.biases))
+
+    def _take_outputs(self, kept: Array) -> Self:
+        return _rows(self, kept)
+
+
+class DependentLayer(AbstractNodes):
+    """`z' = σ_b B + σ_v V (√λ ⊙ φ(z))`: hidden nodes and the weights behind them.
+
+    Attributes:
+        log_variances: `log λ`, of shape (width,).
+        weights: `V`, of shape (outputs, width), standard normal under the prior.
+        biases: `B`, of shape (outputs,), likewise.
+        prior: the distribution of `λ`.
+        activation: `φ`.
+        weight_scale: `σ_v`.
+        bias_scale: `σ_b`.
+        prior_width: the width at which the prior is taken.
+    """
+
+    log_variances: Array
+    weights: Array
+    biases: Array
+    prior: Prior
+    activation: Activation
+    weight_scale: Real
+    bias_scale: Real
+    prior_width: int = eqx.field(static=True)
+
+    def __call__(self, x: Array) -> Array:
+        """Pre-activations (…, outputs) of the next layer, from those of this one, (…, width)."""
+        return add_row(self._hidden(x) @ self.weights.T, self.bias_scale * self.biases)
+
+    def outgoing(self) -> Array:
+        return jnp.swapaxes(self.weights, -1, -2)
+
+    def with_outgoing(self, weights: Array) -> Self:
+        return eqx.tree_at(lambda n: n.weights, self, jnp.swapaxes(weights, -1, -2))
+
+    def take(self, kept: Array) -> Self:
+        small = self.take_fields(kept)
+        return eqx.tree_at(lambda n: n.weights, small, self.weights[:, kept])
+
+    def contributions(self, x: Array) -> Array:
+        return self.norms() * jnp.sum(self.activation(x) ** 2, axis=0)
+
+    def design(self, x: Array) -> Array:
+        hidden = self._hidden(x)
+        bias = jnp.full((*hidden.shape[:-1], 1), self.bias_scale, hidden.dtype)
+        return jnp.concatenate([bias, hidden], -1)
+
+    def refitted(self, change: Array) -> Self:
+        new = self.biases + change[0], self.weights + change[1:].T
+        return eqx.tree_at(lambda n: (n.biases, n.weights), self, new)
+
+    def _hidden(self, x: Array) -> Array:
+        return scale_row(self.activation(x), self.weight_scale * self.root_variances())
+
+    def _take_outputs(self, kept: Array) -> Self:
+        return _rows(self, kept)
+
+
+def _rows(layer: Any, kept: Array) -> Any:
+    """The layer with only the given outputs."""
+    new = layer.weights[kept], layer.biases[kept]
+    return eqx.tree_at(lambda n: (n.weights, n.biases), layer, new)
+
+
+class DependentMLP(AbstractNetwork):
+    """The network with dependent weights of [DW], Section 2, as a tuple of layers.
 
     With hidden widths `p_1, …, p_L`, inputs of size `d` and standard normal `V, B`,
 
@@ -29,164 +121,156 @@ class DependentMLP(eqx.Module):
 
     and the output is `Z^(L+1)`. Node `j` of hidden layer `l` has one node variance `λ_j` on all its
     outgoing weights, which makes those weights dependent. Node variances scale the activations;
-    no scaled weight matrix is ever formed.
-
-    Args:
-        in_size: size `d` of an input.
-        out_size: size of an output.
-        width: nodes in every hidden layer, or one number a hidden layer.
-        priors: law of the node variances, one `Prior` a hidden layer.
-        activation: name, function or `Activation`.
-        weight_scale: `σ_v`, positive; one number, or one a layer of weights.
-        bias_scale: `σ_b`, at least 0; likewise.
-        init_variances: `"prior"` draws the node variances from the prior, `"equal"` sets all to
-            `1/p`, the usual start for training. Laws without a density of `log λ` are always drawn.
-        key: a random key for everything that is drawn.
+    no scaled weight matrix is ever formed. `nn.network` and `MoGP.network` draw one.
 
     Attributes:
-        weights: `V`, one (width out, width in) array a layer.
-        biases: `B`, one (width out,) array a layer.
-        log_variances: `log λ`, one (width,) array a hidden layer. Under a law without a density of
-            `log λ` (`Deterministic`, `Bernoulli`, `SpikeAndSlab`, most `InfinitelyDivisible`) they
-            are constants: no gradient reaches them, and `log_prior` leaves them out.
-        free_variances: whether they are not, one a hidden layer.
+        inputs: the first layer of weights.
+        layers: the hidden layers, each with the weights behind it.
+
+    Example:
+        >>> import jax
+        >>> from mogp import MoGP, priors
+        >>> network = MoGP([priors.Horseshoe()]).network(2, 1, 30, key=jax.random.key(0))
+        >>> network(jax.numpy.ones((5, 2))).shape
+        (5, 1)
+    """
+
+    inputs: InputLayer
+    layers: tuple[DependentLayer, ...]
+
+    @property
+    def in_size(self) -> int:
+        """The size of an input."""
+        return int(self.inputs.weights.shape[-1])
+
+    @property
+    def out_size(self) -> int:
+        """The size of an output."""
+        return int(self.layers[-1].weights.shape[-2])
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The number of nodes in each hidden layer."""
+        return tuple(layer.number for layer in self.layers)
+
+    @property
+    def weights(self) -> tuple[Array, ...]:
+        """`V` of all layers of weights, of shapes (width out, width in)."""
+        return tuple(layer.weights for layer in (self.inputs, *self.layers))
+
+    @property
+    def biases(self) -> tuple[Array, ...]:
+        """`B` of all layers of weights, of shapes (width out,)."""
+        return tuple(layer.biases for layer in (self.inputs, *self.layers))
+
+    @property
+    def log_variances(self) -> tuple[Array, ...]:
+        """`log λ` of the hidden layers, of shapes (width,)."""
+        return tuple(layer.log_variances for layer in self.layers)
+
+    @property
+    def priors(self) -> tuple[Prior, ...]:
+        """The priors of the hidden layers."""
+        return tuple(layer.prior for layer in self.layers)
+
+    def __call__(self, x: Array, *, key: Array | None = None) -> Array:  # noqa: ARG002
+        """Outputs of shape (…, out_size) for inputs of shape (…, in_size); `key` is not used."""
+        return self.pre_activations(x)[-1]
+
+    def pre_activations(self, x: Array) -> tuple[Array, ...]:
+        """`Z¹, …, Z^(L+1)` of shapes (…, width), for inputs of shape (…, in_size)."""
+        values = [self.inputs(x)]
+        for layer in self.layers:
+            values.append(layer(values[-1]))
+        return tuple(values)
+
+    def flow(self, x: Array) -> tuple[tuple[Array, Array], ...]:
+        return tuple(itertools.pairwise(self.pre_activations(x)))
+
+    def design(self, x: Array) -> Array:
+        """What the weights behind the last hidden layer multiply, of shape (…, 1 + width).
+
+        `Z^(L+1) = F [B, V]ᵀ` with the entry `σ_b` for the bias and `σ_v √λ_j φ(Z_j)` for the nodes
+        in `F`: `limit.condition` integrates these weights out.
+        """
+        return self.layers[-1].design(self.pre_activations(x)[-2])
+
+    def log_prior(self) -> Array:
+        """Log-density of `V`, `B` and `log λ` of all layers, a scalar, with the Jacobian `+u`."""
+        return sum((layer.log_prior() for layer in self.layers), start=self.inputs.log_prior())
+
+    def take(self, kept: Sequence[Array]) -> Self:
+        chain: list[Any] = [self.inputs, *self.layers]
+        for i, numbers in enumerate(kept):
+            chain[i] = chain[i]._take_outputs(numbers)
+            chain[i + 1] = chain[i + 1].take(numbers)
+        return eqx.tree_at(lambda n: (n.inputs, *n.layers), self, tuple(chain))
+
+
+def network(
+    architecture: AbstractArchitecture,
+    in_size: int,
+    out_size: int,
+    width: int | Sequence[int],
+    *,
+    init_variances: str = "prior",
+    key: Array,
+) -> DependentMLP:
+    """A network of finite width, drawn from the prior.
+
+    Args:
+        architecture: depth, activation, scales and priors, as numbers.
+        in_size: the size `d` of an input.
+        out_size: the size of an output.
+        width: the number of nodes in every hidden layer, or one number for each hidden layer.
+        init_variances: `"prior"` draws the node variances from the prior; `"equal"` sets all to
+            `1/p`, the usual start for training. Node variances without a density of `log λ`
+            (`Deterministic`, `Bernoulli`, `SpikeAndSlab`, most `InfinitelyDivisible`) are always
+            drawn, and stay constant.
+        key: a random key for everything that is drawn.
+
+    Returns:
+        The network, with weights and biases from `N(0, 1)`.
 
     Raises:
         ValueError: if an argument is outside its range, or the numbers of widths and priors differ.
 
     Example:
         >>> import jax
-        >>> from mogp import nn, priors
-        >>> network = nn.DependentMLP(2, 1, 30, [priors.Horseshoe()], key=jax.random.key(0))
-        >>> network(jax.numpy.ones((5, 2))).shape
-        (5, 1)
+        >>> from mogp import MoGP, nn, priors
+        >>> nn.network(MoGP([priors.Horseshoe()]), 2, 1, 30, key=jax.random.key(0)).widths
+        (30,)
     """
-
-    weights: tuple[Array, ...]
-    biases: tuple[Array, ...]
-    log_variances: tuple[Array, ...]
-    priors: tuple[Prior, ...]
-    activation: activations.Activation
-    weight_scale: Scale
-    bias_scale: Scale
-    prior_widths: tuple[int, ...] = eqx.field(static=True)
-    free_variances: tuple[bool, ...] = eqx.field(static=True)
-
-    def __init__(
-        self,
-        in_size: int,
-        out_size: int,
-        width: int | Sequence[int],
-        priors: Sequence[Prior],
-        *,
-        activation: str | activations.Activation = "relu",
-        weight_scale: Scale = 1.0,
-        bias_scale: Scale = 0.0,
-        init_variances: str = "prior",
-        key: Array,
-    ) -> None:
-        self.priors = check_priors(priors)
-        widths = [width] * len(self.priors) if isinstance(width, int) else list(width)
-        if len(widths) != len(self.priors):
-            raise ValueError(
-                f"width must have one entry a prior, got {len(widths)} widths and "
-                f"{len(self.priors)} priors"
-            )
-        self.prior_widths = tuple(check_count("width", w) for w in widths)
-        sizes = (
-            check_count("in_size", in_size),
-            *self.prior_widths,
-            check_count("out_size", out_size),
+    priors, scales = architecture.priors, architecture.scales
+    widths = check_widths(width, len(priors))
+    sizes = check_count("in_size", in_size), *widths, check_count("out_size", out_size)
+    check_choice("init_variances", init_variances, ("prior", "equal"))
+    keys = iter(jax.random.split(key, 3 * len(sizes)))
+    pairs = list(itertools.pairwise(sizes))
+    weights = [jax.random.normal(next(keys), (n, m)) for m, n in pairs]
+    biases = [jax.random.normal(next(keys), (n,)) for _, n in pairs]
+    layers = [
+        DependentLayer(
+            start_variances(prior, p, init_variances, key=next(keys)),
+            weights[i],
+            biases[i],
+            prior,
+            architecture.activation,
+            *scales[i],
+            p,
         )
-        self.activation = activations.get(activation)
-        self.weight_scale, self.bias_scale = weight_scale, bias_scale
-        layer_scales(weight_scale, bias_scale, len(self.priors) + 1)
-        check_choice("init_variances", init_variances, ("prior", "equal"))
+        for i, (prior, p) in enumerate(zip(priors, widths, strict=True), start=1)
+    ]
+    return DependentMLP(InputLayer(weights[0], biases[0], *scales[0]), tuple(layers))
 
-        keys = iter(jax.random.split(key, 3 * len(sizes)))
-        pairs = list(itertools.pairwise(sizes))
-        self.weights = tuple(jax.random.normal(next(keys), (n, m)) for m, n in pairs)
-        self.biases = tuple(jax.random.normal(next(keys), (n,)) for _, n in pairs)
-        log_variances, free = [], []
-        for prior, p in zip(self.priors, self.prior_widths, strict=True):
-            start, trained = start_variances(prior, p, init_variances, next(keys))
-            log_variances.append(start)
-            free.append(trained)
-        self.log_variances, self.free_variances = tuple(log_variances), tuple(free)
 
-    @property
-    def in_size(self) -> int:
-        """Size of an input."""
-        return self.weights[0].shape[-1]
+def check_widths(width: int | Sequence[int], depth: int) -> tuple[int, ...]:
+    """The number of nodes of each hidden layer, from one number or one for each layer.
 
-    @property
-    def out_size(self) -> int:
-        """Size of an output."""
-        return self.weights[-1].shape[-2]
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Nodes in each hidden layer; fewer than `prior_widths` after compaction."""
-        return tuple(v.shape[-1] for v in self.log_variances)
-
-    def __call__(self, x: Array, *, key: Array | None = None) -> Array:  # noqa: ARG002
-        """Outputs of shape (…, out_size) for inputs of shape (…, in_size); `key` is unused."""
-        return self.pre_activations(x)[-1]
-
-    def pre_activations(self, x: Array, gates: tuple[Array, ...] = ()) -> tuple[Array, ...]:
-        """`Z¹, …, Z^(L+1)`, of shapes (…, width) and last (…, out_size).
-
-        Args:
-            x: inputs, shape (…, in_size).
-            gates: factors on what the nodes say, of shapes (…, width), one a hidden layer; their
-                gradients at 1 are those of switching nodes off. None without.
-        """
-        hidden = self._scales()[0][0] / math.sqrt(self.in_size) * x
-        result: list[Array] = []
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            if layer > 0:
-                hidden = self._scaled(layer, result[-1])
-                hidden = hidden * gates[layer - 1] if gates else hidden
-            result.append(add_row(hidden @ weight.T, self._scales()[layer][1] * bias))
-        return tuple(result)
-
-    def design(self, x: Array, layer: int | None = None) -> Array:
-        """What the weights behind a hidden layer multiply, (…, 1 + width): `Z = F [B, V]ᵀ`.
-
-        The entry `σ_b` for the bias, and `σ_v √λ_j φ(Z_j)` of the hidden layer.
-
-        Args:
-            x: inputs, shape (…, in_size).
-            layer: number of the hidden layer, from 1; the last without.
-        """
-        layer = len(self.weights) - 1 if layer is None else layer
-        hidden = self._scaled(layer, self.pre_activations(x)[layer - 1])
-        bias = jnp.full((*hidden.shape[:-1], 1), self._scales()[layer][1], hidden.dtype)
-        return jnp.concatenate([bias, hidden], -1)
-
-    def log_prior(self) -> Array:
-        """Log-density of `V`, `B` and `log λ`, a scalar.
-
-        Node variances enter through `u = log λ`: the Jacobian `+u` is included. Without it the
-        density of every law here would be improper at `λ = 0`.
-        """
-        total = jnp.zeros(())
-        for array in (*self.weights, *self.biases):
-            total -= jnp.sum(array**2) / 2 + array.size * math.log(2 * math.pi) / 2
-        for prior, width, u in zip(self.priors, self.prior_widths, self.log_variances, strict=True):
-            total += log_density(prior, width, u)
-        return total
-
-    def _scales(self) -> list[tuple[Real, Real]]:
-        return layer_scales(self.weight_scale, self.bias_scale, len(self.weights))
-
-    def _scaled(self, layer: int, nodes: Array) -> Array:
-        """`σ_v √λ φ(Z)` of the nodes before a layer of weights."""
-        root = jnp.exp(self._log_variances()[layer - 1] / 2)
-        return scale_row(self.activation(nodes), self._scales()[layer][0] * root)
-
-    def _log_variances(self) -> tuple[Array, ...]:
-        return tuple(
-            held_unless(free, u)
-            for free, u in zip(self.free_variances, self.log_variances, strict=True)
-        )
+    Raises:
+        ValueError: if there are not as many numbers as hidden layers, or one is below 1.
+    """
+    widths = list(width) if isinstance(width, Sequence) else [width] * depth
+    if len(widths) != depth:
+        raise ValueError(f"width must have one entry a prior ({depth}), got {width}")
+    return tuple(check_count("width", each) for each in widths)

@@ -7,6 +7,7 @@ from optax.assignment import hungarian_algorithm
 
 from mogp._arrays import safe_sqrt
 from mogp._checks import check_choice
+from mogp.nn._covariance import Diagonal
 from mogp.nn._mixture import GMLayer
 
 
@@ -48,10 +49,9 @@ def mixture_distance(first: GMLayer, second: GMLayer, *, law: str = "joint") -> 
     costs = _squared(first.means, second.means)
     if law == "joint":
         costs += _squared(first.output_means(), second.output_means())
-    if law == "directions" and first.factors is None and second.factors is None:
-        assert first.scales is not None
-        assert second.scales is not None
-        costs += _squared(jnp.abs(first.scales), jnp.abs(second.scales))
+    shapes = first.covariance, second.covariance
+    if law == "directions" and all(isinstance(shape, Diagonal) for shape in shapes):
+        costs += _squared(*(jnp.abs(shape.scales) for shape in shapes))
     else:
         roots = [_root(layer, law) for layer in (first, second)]
         costs += jax.lax.map(

@@ -1,7 +1,8 @@
 """Gaussian-mixture layers: a trained distribution over neurons."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -11,15 +12,16 @@ from jax import Array
 from mogp import activations
 from mogp._arrays import safe_sqrt
 from mogp._checks import check_between, check_choice, check_count, check_last_axis
+from mogp.nn._covariance import AbstractCovariance, Diagonal, Full, LowRank, by_name, replaced
 from mogp.nn._linear import scale_row
+from mogp.nn._nodes import AbstractNodes, standard_normal, start_variances
 from mogp.nn._unit_scale import Scales, unit_scales
-from mogp.nn._variances import held_unless, log_density, start_variances
 from mogp.priors import Prior
 
 COVARIANCES = ("diagonal", "low_rank", "full")
 
 
-class GMLayer(eqx.Module):
+class GMLayer(AbstractNodes):
     """`h(x) = E ω φ(⟨β, x⟩)` under a mixture of K Gaussians over neurons `(ω, β)` ([GM]).
 
     Let `a_k` be the mean of `ω` in component `k`, `Σ_k` the covariance of `β` and `T_k` that of `ω`
@@ -64,15 +66,13 @@ class GMLayer(eqx.Module):
         key: a random key.
 
     Attributes:
-        means: `μ`, shape (K, d).
-        scales: `σ`, shape (K, d), None if full; only `σ²` matters, so the sign is free.
-        slopes: `U`, shape (K, L, d), None if full.
-        offsets: `v`, shape (K, L).
-        factors: `F`, shape (K, d, r), with `r = d + L` if full; None if diagonal.
-        output_factors: `V`, shape (K, L, r); None if diagonal.
-        log_variances: `log λ`, shape (K,), or None without a prior. Constants under a law without
-            a density of `log λ`.
+        means: `μ`, of shape (K, d).
+        offsets: `v`, of shape (K, L).
+        covariance: `nn.Diagonal` with `σ` (K, d) and `U` (K, L, d); `nn.Full` with `F` (K, d, n)
+            and `V` (K, L, n), where `n = d + L`; or `nn.LowRank` with one of each, where `n = r`.
+        log_variances: `log λ`, of shape (K,), or None without a prior.
         prior: as given.
+        prior_width: the number of components at the start, at which the prior is taken.
 
     Raises:
         ValueError: if an argument is outside its range; when called, if the last axis of `x` is
@@ -87,17 +87,13 @@ class GMLayer(eqx.Module):
     """
 
     means: Array
-    scales: Array | None
-    slopes: Array | None
     offsets: Array
-    factors: Array | None
-    output_factors: Array | None
+    covariance: AbstractCovariance
     log_variances: Array | None
     activation: activations.Activation
     prior: Prior | None
-    prior_components: int = eqx.field(static=True)
-    prior_scales: tuple[tuple[str, float], ...] | None = eqx.field(static=True)
-    free_variances: bool = eqx.field(static=True)
+    prior_width: int = eqx.field(static=True)
+    prior_scales: tuple[tuple[str, float], ...] = eqx.field(static=True)
     compute_dtype: str | None = eqx.field(static=True)
 
     def __init__(
@@ -136,28 +132,30 @@ class GMLayer(eqx.Module):
         scales = jnp.full_like(self.means, gamma.scales)
         slopes = gamma.slopes * jax.random.normal(keys[1], (k, size, d))
         self.offsets = gamma.offsets * jax.random.normal(keys[2], (k, size))
-        self.scales, self.slopes, self.factors, self.output_factors = scales, slopes, None, None
+        self.covariance = Diagonal(scales, slopes)
         if covariance == "low_rank":
-            self.factors = jnp.zeros_like(scales, shape=(k, d, r))
             columns = jax.random.normal(jax.random.fold_in(key, 3), (k, size, r))
-            self.output_factors = gamma.slopes * gamma.scales * columns
+            factor = Full(
+                jnp.zeros_like(scales, shape=(k, d, r)), gamma.slopes * gamma.scales * columns
+            )
+            self.covariance = LowRank(self.covariance, factor)
         if covariance == "full":
-            self.scales = self.slopes = None
-            self.offsets = jnp.einsum("kld,kd->kl", slopes, self.means) + self.offsets
+            self.offsets = self.covariance.output_means(self.means, self.offsets)
             eye = jnp.eye(d, d + size, dtype=scales.dtype) * gamma.scales
             noise = jnp.eye(size, dtype=scales.dtype) * gamma.offsets
-            self.factors = jnp.broadcast_to(eye, (k, d, d + size))
-            self.output_factors = jnp.concatenate(
-                [slopes * gamma.scales, jnp.broadcast_to(noise, (k, size, size))], axis=2
+            rows = [slopes * gamma.scales, jnp.broadcast_to(noise, (k, size, size))]
+            self.covariance = Full(
+                jnp.broadcast_to(eye, (k, d, d + size)), jnp.concatenate(rows, axis=2)
             )
 
-        self.prior, self.prior_components = prior, k
-        self.log_variances, self.prior_scales, self.free_variances = None, None, False
+        spread = {"means": gamma.means, "offsets": gamma.offsets}
+        if covariance == "full":
+            spread["offsets"] = math.sqrt(d * (gamma.slopes * gamma.means) ** 2 + gamma.offsets**2)
+        self.prior_scales = tuple((spread | self.covariance.prior_scales(gamma)).items())
+        self.prior, self.prior_width, self.log_variances = prior, k, None
         if prior is not None:
-            self.log_variances, self.free_variances = start_variances(
-                prior, k, init_variances, jax.random.fold_in(key, 4)
-            )
-            self.prior_scales = _prior_scales(gamma, covariance, d, size, r)
+            by_variance = jax.random.fold_in(key, 4)
+            self.log_variances = start_variances(prior, k, init_variances, key=by_variance)
 
     @property
     def in_size(self) -> int:
@@ -174,68 +172,94 @@ class GMLayer(eqx.Module):
         """Number `K` of Gaussians."""
         return self.means.shape[-2]
 
-    @property
-    def covariance(self) -> str:
-        """`"diagonal"`, `"low_rank"` or `"full"`."""
-        if self.factors is None:
-            return "diagonal"
-        return "full" if self.scales is None else "low_rank"
-
     def __call__(self, x: Array, *, key: Array | None = None) -> Array:  # noqa: ARG002
-        """Outputs of shape (…, out_size) for inputs of shape (…, in_size); `key` is unused."""
+        """Outputs of shape (…, out_size) for inputs of shape (…, in_size); `key` is not used."""
+        mean, slope, products = self._expectations(x)
+        drift = self.covariance.drift(slope, products, self._product)
+        result = mean @ self.output_means() + drift
+        return result / self.components if self.log_variances is None else result
+
+    def _expectations(self, x: Array) -> tuple[Array, Array, Array]:
+        """`√λ E φ` and `√λ E φ'` of the components, and the products of their covariances."""
         check_last_axis("x", x, self.in_size)
-        k, size, lead = self.components, self.out_size, x.shape[:-1]
-        # One product with all that multiplies x, one with all that multiplies x².
-        rows = [self.means]
-        if self.scales is not None and self.slopes is not None:
-            variances = self.scales**2
-            spread = self.slopes * jnp.broadcast_to(variances[:, None, :], self.slopes.shape)
-            rows.append(spread.reshape(k * size, -1))
-        if self.factors is not None:
-            rows.append(self.factors.transpose(0, 2, 1).reshape(-1, self.in_size))
-        ends = [k, k + k * size] if self.slopes is not None else [k]
-        m, *parts = jnp.split(self._product(x, jnp.concatenate(rows).T), ends, axis=-1)
-
-        along = parts.pop().reshape(*lead, k, -1)  # Fᵀx, empty if diagonal
-        square = jnp.sum(along**2, axis=-1)
-        if self.scales is not None:
-            square += self._product(x**2, variances.T)
-        s = safe_sqrt(square)
+        k = self.components
+        # One product with all that multiplies x, and one with all that multiplies x².
+        rows = jnp.concatenate([self.means, self.covariance.rows()])
+        m, products = jnp.split(self._product(x, rows.T), [k], axis=-1)
+        s = safe_sqrt(self.covariance.variance(x, products, self._product))
         mean, slope = self.activation.mean(m, s), self.activation.slope(m, s)
-        if self.log_variances is not None:
-            root = jnp.exp(held_unless(self.free_variances, self.log_variances) / 2)
-            mean, slope = scale_row(mean, root), scale_row(slope, root)
-
-        result = mean @ self.output_means()
-        if parts:
-            drift = parts[0].reshape(*lead, k, size)
-            result += jnp.sum(jnp.broadcast_to(slope[..., None], drift.shape) * drift, axis=-2)
-        if self.output_factors is not None:
-            sloped = jnp.broadcast_to(slope[..., None], along.shape) * along
-            columns = self.output_factors.transpose(0, 2, 1).reshape(-1, size)
-            result += self._product(sloped.reshape(*lead, -1), columns)
-        return result if self.log_variances is not None else result / k
+        if self.log_variances is None:
+            return mean, slope, products
+        root = self.root_variances()
+        return scale_row(mean, root), scale_row(slope, root), products
 
     def output_means(self) -> Array:
-        """`a`, the mean of `ω` in each component, shape (K, L)."""
-        if self.slopes is None:
-            return self.offsets
-        return jnp.einsum("kld,kd->kl", self.slopes, self.means) + self.offsets
+        """`a`, the mean of `ω` in each component, of shape (K, L)."""
+        return self.covariance.output_means(self.means, self.offsets)
+
+    def arrays(self) -> dict[str, Array]:
+        """`means`, `offsets` and the arrays of the covariance, by the name of their field."""
+        own = {"means": self.means, "offsets": self.offsets}
+        return own | by_name(self.covariance)
+
+    def with_arrays(self, arrays: Mapping[str, Array]) -> Self:
+        """The layer with other arrays in place of some of `arrays()`."""
+        new = self.arrays() | dict(arrays)
+        return eqx.tree_at(
+            lambda n: (n.means, n.offsets, n.covariance),
+            self,
+            (new["means"], new["offsets"], replaced(self.covariance, new)),
+        )
+
+    # --- components as nodes ----------------------------------------------------------------------
+
+    def outgoing(self) -> Array:
+        """What the outputs are linear in, `v`, `U` and `V`, over their scales under the prior."""
+        parts = [a.reshape(len(a), -1) / self._scale(n) for n, a in self._linear().items()]
+        return jnp.concatenate(parts, axis=1)
+
+    def with_outgoing(self, weights: Array) -> Self:
+        linear, start, new = self._linear(), 0, {}
+        for name, array in linear.items():
+            end = start + array[0].size
+            new[name] = self._scale(name) * weights[:, start:end].reshape(array.shape)
+            start = end
+        return self.with_arrays(new)
+
+    def _linear(self) -> dict[str, Array]:
+        return {"offsets": self.offsets} | self.covariance.linear()
+
+    def _scale(self, name: str) -> float:
+        return dict(self.prior_scales)[name]
+
+    def norms(self) -> Array:
+        """`λ_k ‖a_k‖²`, of shape (K,)."""
+        assert self.log_variances is not None
+        return jnp.exp(self.log_variances) * jnp.sum(self.output_means() ** 2, axis=-1)
+
+    def take(self, kept: Array) -> Self:
+        return self.take_fields(kept, "means", "offsets", "covariance")
+
+    def contributions(self, x: Array) -> Array:
+        def alone(k: Array) -> Array:
+            return jnp.sum(self.take(k[None])(x) ** 2)
+
+        return jax.vmap(alone)(jnp.arange(self.components))
+
+    def design(self, x: Array) -> Array:
+        """What the offsets `v` multiply, of shape (n, K)."""
+        mean = self._expectations(x)[0]
+        return mean / self.components if self.log_variances is None else mean
+
+    def refitted(self, change: Array) -> Self:
+        return eqx.tree_at(lambda n: n.offsets, self, self.offsets + change)
 
     def square_roots(self) -> tuple[Array, Array]:
         """`C` with `(ω, β) = (a, μ) + C ε`: its rows for `ω`, (K, L, n), and for `β`, (K, d, n).
 
         `n` is `d`, `d + r` or `d + L` for a diagonal, low-rank or full covariance.
         """
-        outputs, inputs = [], []
-        if self.scales is not None and self.slopes is not None:
-            inputs.append(jax.vmap(jnp.diag)(self.scales))
-            wide = jnp.broadcast_to(self.scales[:, None, :], self.slopes.shape)
-            outputs.append(self.slopes * wide)
-        if self.factors is not None and self.output_factors is not None:
-            inputs.append(self.factors)
-            outputs.append(self.output_factors)
-        return jnp.concatenate(outputs, axis=2), jnp.concatenate(inputs, axis=2)
+        return self.covariance.square_roots()
 
     def log_prior(self) -> Array:
         """Log-density of the weights and of `log λ`, a scalar; 0 without a prior.
@@ -245,14 +269,11 @@ class GMLayer(eqx.Module):
         `γ_σ / √n` and `γ_U γ_σ` for `n` columns: `F Fᵀ` then is `γ_σ² I` on average. Node variances
         enter through `u = log λ`: the Jacobian `+u` is included.
         """
-        total = jnp.zeros(())
-        if self.prior is None or self.prior_scales is None or self.log_variances is None:
-            return total
-        for name, scale in self.prior_scales:
-            array = getattr(self, name)
-            constant = math.log(2 * math.pi * scale**2) / 2
-            total -= jnp.sum((array / scale) ** 2) / 2 + array.size * constant
-        return total + log_density(self.prior, self.prior_components, self.log_variances)
+        if self.prior is None:
+            return jnp.zeros(())
+        arrays = self.arrays()
+        each = [standard_normal([arrays[name]], scale) for name, scale in self.prior_scales]
+        return sum(each, start=self.log_prior_of_variances())
 
     def _product(self, x: Array, matrix: Array) -> Array:
         if self.compute_dtype is None:
@@ -285,18 +306,3 @@ def _check_dtype(name: Any) -> str | None:
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"compute_dtype must be a floating dtype or None, got {name!r}")
     return dtype.name
-
-
-def _prior_scales(
-    gamma: Scales, covariance: str, d: int, size: int, rank: int
-) -> tuple[tuple[str, float], ...]:
-    """Standard deviations of the entries of each array under the prior."""
-    result = gamma._asdict()
-    if covariance == "full":
-        del result["scales"], result["slopes"]
-        result["offsets"] = math.sqrt(d * (gamma.slopes * gamma.means) ** 2 + gamma.offsets**2)
-    if covariance != "diagonal":
-        columns = d + size if covariance == "full" else rank
-        result["factors"] = gamma.scales / math.sqrt(columns)
-        result["output_factors"] = gamma.slopes * gamma.scales
-    return tuple(result.items())

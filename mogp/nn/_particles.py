@@ -173,8 +173,7 @@ def fit_mixture(
     )
     dtype = jnp.result_type(directions, amplitudes)
     stacked = [jnp.asarray(np.stack(a), dtype) for a in arrays.values()]
-    result: GMLayer = eqx.tree_at(lambda m: [getattr(m, name) for name in arrays], layer, stacked)
-    return result
+    return layer.with_arrays(dict(zip(arrays, stacked, strict=True)))
 
 
 def _arrays(

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mogp._quadrature import hermite_rule
 from mogp.activations import Activation
+from mogp.activations.quadrature import hermite_rule
 
 
 class Scales(NamedTuple):
