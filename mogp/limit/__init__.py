@@ -1,8 +1,10 @@
 """Infinite width: random kernels, draws of functions, moments and laws of the outputs."""
 
-from mogp.limit._dense import KernelDraws, sample_kernel, sample_prior
+from mogp.limit import layers
+from mogp.limit._dense import KernelDraws, kernel_draws, sample_kernel, sample_prior
 from mogp.limit._gaussian import gp_kernel, gp_variance
 from mogp.limit._jumps import LayerJumps
+from mogp.limit._kernel import kernel
 from mogp.limit._laws import (
     Estimate,
     characteristic_function,
@@ -29,14 +31,17 @@ __all__ = [
     "LayerJumps",
     "LeaveOneOut",
     "LowRankRegression",
-    "Regression",
     "Moments",
     "Path",
     "Prediction",
+    "Regression",
     "characteristic_function",
     "condition",
     "gp_kernel",
     "gp_variance",
+    "kernel",
+    "kernel_draws",
+    "layers",
     "log_marginal_density",
     "moments",
     "sample_kernel",

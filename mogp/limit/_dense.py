@@ -1,7 +1,7 @@
 """Random kernels on a set of points: exact given the jumps, of the order of n³ a layer."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,6 +10,7 @@ from jax import Array
 
 from mogp._checks import check_count, check_inputs
 from mogp.activations import Activation
+from mogp.architecture import AbstractArchitecture
 from mogp.limit._jumps import (
     LayerJumps,
     NumJumps,
@@ -26,9 +27,6 @@ from mogp.limit._recursion import (
     precise_matmul,
     skeleton,
 )
-
-if TYPE_CHECKING:
-    from mogp.architecture import MoGP
 
 _ENTRIES = 2**25  # numbers held by the draws that are made at once
 
@@ -47,7 +45,45 @@ class KernelDraws(NamedTuple):
 
 
 def sample_kernel(
-    model: "MoGP",
+    model: AbstractArchitecture,
+    x: Array,
+    *,
+    key: Array,
+    num_samples: int = 1,
+    num_jumps: NumJumps = None,
+    tolerance: float = 1e-2,
+) -> Array:
+    """Draws of the random kernel `Σ^(L+1)` on a set of points.
+
+    The arguments are those of `kernel_draws`, which also tells the error of truncation.
+
+    Args:
+        model: an architecture of any depth.
+        x: points, of shape (n, d).
+        key: a random key.
+        num_samples: the number of kernels.
+        num_jumps: jumps kept, one number or one for each hidden layer; None keeps as many as
+            `tolerance` asks for.
+        tolerance: the wanted relative error of the variances in each layer.
+
+    Returns:
+        Array of shape (num_samples, n, n).
+
+    Raises:
+        ValueError: if an argument is out of range, or the points are not a finite (n, d) array.
+
+    Example:
+        >>> import jax
+        >>> from mogp import MoGP, priors
+        >>> model, x = MoGP([priors.Horseshoe()]), jax.numpy.ones((3, 2))
+        >>> model.sample_kernel(x, key=jax.random.key(0), num_samples=4, num_jumps=20).shape
+        (4, 3, 3)
+    """
+    return _draws(model, x, key, num_samples, None, num_jumps, tolerance)[0]
+
+
+def kernel_draws(
+    model: AbstractArchitecture,
     x: Array,
     *,
     key: Array,
@@ -81,7 +117,7 @@ def sample_kernel(
 
 
 def sample_prior(
-    model: "MoGP",
+    model: AbstractArchitecture,
     x: Array,
     *,
     key: Array,
@@ -109,7 +145,7 @@ def sample_prior(
 
 
 def _draws(
-    model: "MoGP",
+    model: AbstractArchitecture,
     x: Array,
     key: Array,
     num_samples: int,
@@ -127,7 +163,7 @@ def _draws(
 
 @eqx.filter_jit
 def _compiled(
-    model: "MoGP",
+    model: AbstractArchitecture,
     x: Array,
     jumps: tuple[LayerJumps, ...],
     key: Array,
@@ -152,7 +188,7 @@ def _compiled(
     return jax.lax.map(one, (jumps, jax.random.split(key, num_samples)), batch_size=batch)
 
 
-def input_factor(model: "MoGP", x: Array, first: Pair) -> Array:
+def input_factor(model: AbstractArchitecture, x: Array, first: Pair) -> Array:
     """`F` with `F Fᵀ = Σ¹` on the points: the inputs themselves where there are fewer."""
     weight_scale, bias_scale = model.scales[0]
     if x.shape[1] >= len(x):
@@ -193,7 +229,7 @@ def gaussian_draws(factor: Array, key: Array, num: int) -> Array:
 
 
 def propagate(
-    model: "MoGP", first: Pair, factor: Array, jumps: Sequence[LayerJumps], key: Array
+    model: AbstractArchitecture, first: Pair, factor: Array, jumps: Sequence[LayerJumps], key: Array
 ) -> Behind:
     """One draw of the kernel behind the last of the given layers; `factor` is that of `first`."""
     pair, nothing = first, jnp.zeros((0, len(first.xx)), first.xx.dtype)

@@ -1,23 +1,19 @@
 """The GP regime: the deterministic kernel of infinitely wide networks."""
 
-from typing import TYPE_CHECKING
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from mogp._checks import check_inputs
+from mogp.architecture import AbstractArchitecture
 from mogp.limit._recursion import Pair, diffuse_step, input_pair, layers_of
-
-if TYPE_CHECKING:
-    from mogp.architecture import MoGP
 
 _STRIP = 512  # rows of a symmetric matrix computed at once, at least
 _MOST_STRIPS = 6  # each is compiled by itself
 
 
-def gp_kernel(model: "MoGP", x: Array, y: Array | None = None) -> Array:
+def gp_kernel(model: AbstractArchitecture, x: Array, y: Array | None = None) -> Array:
     """The NNGP kernel `Σ^(L+1)` of a model whose layers have no jumps.
 
     Args:
@@ -45,25 +41,27 @@ def gp_kernel(model: "MoGP", x: Array, y: Array | None = None) -> Array:
     return _rectangle(model, x, y)
 
 
-def gp_variance(model: "MoGP", x: Array) -> Array:
+def gp_variance(model: AbstractArchitecture, x: Array) -> Array:
     """The diagonal of `gp_kernel(model, x)`, of shape (n,), in time and memory of order n."""
     check_regime(model)
     check_inputs("x", x)
     return _variance(model, x)
 
 
-def check_regime(model: "MoGP") -> None:
-    """Raise unless no layer of the model has jumps."""
+def check_regime(
+    model: AbstractArchitecture,
+    instead: str = "draw kernels with sample_kernel, or functions with sample_path",
+) -> None:
+    """Raise a `ValueError` that says what to do instead, unless no layer has jumps."""
     jumpy = [prior for prior, layer in zip(model.priors, layers_of(model), strict=True)
              if not layer.is_gaussian]  # fmt: skip
     if jumpy:
         raise ValueError(
-            f"the kernel of a model with jumps is random, and {jumpy[0]} has jumps: draw kernels "
-            "with sample_kernel, or functions with sample_path"
+            f"the kernel of a model with jumps is random, and {jumpy[0]} has jumps: {instead}"
         )
 
 
-def gp_pair(model: "MoGP", pair: Pair, num_layers: int | None = None) -> Pair:
+def gp_pair(model: AbstractArchitecture, pair: Pair, num_layers: int | None = None) -> Pair:
     """The kernel after the first hidden layers, all without jumps."""
     for layer in layers_of(model)[:num_layers]:
         pair = diffuse_step(layer, layer.location, model.activation, pair)
@@ -71,16 +69,16 @@ def gp_pair(model: "MoGP", pair: Pair, num_layers: int | None = None) -> Pair:
 
 
 @eqx.filter_jit
-def _rectangle(model: "MoGP", x: Array, y: Array) -> Array:
+def _rectangle(model: AbstractArchitecture, x: Array, y: Array) -> Array:
     return gp_pair(model, input_pair(model, x, y)).xy
 
 
 @eqx.filter_jit
-def _variance(model: "MoGP", x: Array) -> Array:
+def _variance(model: AbstractArchitecture, x: Array) -> Array:
     return gp_pair(model, input_pair(model, x, x[:1])).xx
 
 
-def _symmetric(model: "MoGP", x: Array) -> Array:
+def _symmetric(model: AbstractArchitecture, x: Array) -> Array:
     """Strips on and above the diagonal are computed, then mirrored.
 
     In two compiled parts: as one, XLA would compute every strip twice, for each of its places.
@@ -90,7 +88,7 @@ def _symmetric(model: "MoGP", x: Array) -> Array:
 
 
 @eqx.filter_jit
-def _upper(model: "MoGP", x: Array, size: int) -> Array:
+def _upper(model: AbstractArchitecture, x: Array, size: int) -> Array:
     kernel = jnp.zeros((len(x), len(x)), x.dtype)
     for start in range(0, len(x), size):
         strip = gp_pair(model, input_pair(model, x[start : start + size], x[start:])).xy

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,12 +14,10 @@ from gpjax.kernels.computations import AbstractKernelComputation
 from gpjax.parameters import PositiveReal, val
 from jax import Array
 
+from mogp.architecture import AbstractArchitecture
 from mogp.limit._gaussian import gp_pair
 from mogp.limit._path import Path, pair_of
 from mogp.limit._recursion import Pair, input_pair
-
-if TYPE_CHECKING:
-    from mogp.architecture import MoGP
 
 
 class _Whole(AbstractKernelComputation):
@@ -51,11 +50,11 @@ class MoGPKernel(AbstractKernel):
     bias_scales: tuple[Any, ...]
     arrays: Any
     rest: Any = eqx.field(static=True)
-    name = "MoGP"
+    name = AbstractArchitecture
 
     def __init__(
         self,
-        source: MoGP | Path,
+        source: AbstractArchitecture | Path,
         *,
         active_dims: list[int] | slice | None = None,
         n_dims: int | None = None,
@@ -100,10 +99,12 @@ class MoGPKernel(AbstractKernel):
         return self.pair(x[None], y[None]).xy[0, 0]
 
 
-def _with(model: MoGP, weights: tuple[Any, ...], biases: tuple[Any, ...]) -> MoGP:
-    return type(model)(model.priors, model.activation, weights, biases)
+def _with(
+    model: AbstractArchitecture, weights: tuple[Any, ...], biases: tuple[Any, ...]
+) -> AbstractArchitecture:
+    return dataclasses.replace(model, weight_scale=weights, bias_scale=biases)
 
 
 @eqx.filter_jit
-def _gp_pair(model: MoGP, x: Array, y: Array) -> Pair:
+def _gp_pair(model: AbstractArchitecture, x: Array, y: Array) -> Pair:
     return gp_pair(model, input_pair(model, x, y))

@@ -1,7 +1,7 @@
 """The law of the outputs: tails, characteristic function, density."""
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,20 +11,18 @@ from jax.typing import ArrayLike
 
 from mogp._arrays import Real, safe_sqrt
 from mogp._checks import check_between, check_count, check_inputs, check_outputs, is_concrete
-from mogp._quadrature import half_line_rule
+from mogp.activations.quadrature import half_line_rule
+from mogp.architecture import AbstractArchitecture
 from mogp.limit._dense import sample_kernel
 from mogp.limit._gaussian import gp_pair
 from mogp.limit._jumps import NumJumps
 from mogp.limit._linalg import cholesky, log_normal
 from mogp.limit._recursion import gaussian_prefix, input_pair, layers_of
 
-if TYPE_CHECKING:
-    from mogp.architecture import MoGP
-
 _NODES = 200  # of the quadrature over a node's value
 
 
-def tail_index(model: "MoGP") -> Real:
+def tail_index(model: AbstractArchitecture) -> Real:
     """`τ` with `P(Σ(x, x) > s) ~ s^(-τ)` up to slow variation; an output has twice that index.
 
     `E |Z|^r` is finite for `r < 2 τ`, and infinite for `r > 2 τ`; infinity without heavy tails. A
@@ -47,7 +45,7 @@ def tail_index(model: "MoGP") -> Real:
 
 
 def characteristic_function(
-    model: "MoGP",
+    model: AbstractArchitecture,
     x: Array,
     t: ArrayLike,
     *,
@@ -92,7 +90,7 @@ def characteristic_function(
 
 
 @eqx.filter_jit
-def _at_one(model: "MoGP", x: Array, t: Array) -> Array:
+def _at_one(model: AbstractArchitecture, x: Array, t: Array) -> Array:
     kernel = gp_pair(model, input_pair(model, x, x), model.depth - 1).xy
     nodes, weights = (jnp.asarray(part, x.dtype) for part in half_line_rule(_NODES))
     z = safe_sqrt(kernel[0, 0]) * jnp.stack([nodes, -nodes]).reshape(-1, 1)
@@ -100,14 +98,18 @@ def _at_one(model: "MoGP", x: Array, t: Array) -> Array:
 
 
 @eqx.filter_jit
-def _at_many(model: "MoGP", x: Array, t: Array, key: Array, num_samples: int) -> Array:
+def _at_many(
+    model: AbstractArchitecture, x: Array, t: Array, key: Array, num_samples: int
+) -> Array:
     kernel = gp_pair(model, input_pair(model, x, x), model.depth - 1).xy
     noise = jax.random.normal(key, (num_samples, len(x)), x.dtype)
     weights = jnp.full((num_samples,), 1 / num_samples, x.dtype)
     return _from_nodes(model, kernel, t, noise @ cholesky(kernel).T, weights)
 
 
-def _from_nodes(model: "MoGP", kernel: Array, t: Array, z: Array, weights: Array) -> Array:
+def _from_nodes(
+    model: AbstractArchitecture, kernel: Array, t: Array, z: Array, weights: Array
+) -> Array:
     layer, variance = layers_of(model)[-1], jnp.diagonal(kernel)
     diffuse = model.activation.kernel(variance[:, None], kernel, variance[None, :])
     gain = layer.weight_scale**2
@@ -133,7 +135,7 @@ class Estimate(NamedTuple):
 
 
 def log_marginal_density(
-    model: "MoGP",
+    model: AbstractArchitecture,
     x: Array,
     y: Array,
     *,
@@ -166,7 +168,7 @@ def log_marginal_density(
         raise ValueError("num_samples must be at least 2")
     kernels = sample_kernel(
         model, x, key=key, num_samples=num_samples, num_jumps=num_jumps, tolerance=tolerance
-    ).kernels
+    )
     return _estimate(kernels, y, jnp.asarray(noise_scale, x.dtype))
 
 

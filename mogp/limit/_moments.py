@@ -1,6 +1,6 @@
 """Moments of the random kernel and of the outputs."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -9,13 +9,11 @@ from jax import Array
 
 from mogp._arrays import times
 from mogp._checks import check_count, check_inputs
+from mogp.architecture import AbstractArchitecture
 from mogp.limit._dense import input_factor, propagate
 from mogp.limit._gaussian import gp_pair
 from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
 from mogp.limit._recursion import Layer, Pair, diffuse_step, gaussian_prefix, input_pair, layers_of
-
-if TYPE_CHECKING:
-    from mogp.architecture import MoGP
 
 
 class Moments(NamedTuple):
@@ -44,7 +42,7 @@ class Moments(NamedTuple):
 
 
 def moments(
-    model: "MoGP",
+    model: AbstractArchitecture,
     x: Array,
     *,
     key: Array | None = None,
@@ -61,7 +59,7 @@ def moments(
     Args:
         model: of any depth.
         x: points, of shape (n, d).
-        key: random key of those draws; `jax.random.key(0)` without.
+        key: random key of those draws; None where nothing is drawn.
         num_samples: number of those draws.
         num_jumps: as in `sample_kernel`.
         tolerance: as in `sample_kernel`.
@@ -75,8 +73,12 @@ def moments(
     check_inputs("x", x)
     layers = layers_of(model)
     jumps: tuple[LayerJumps, ...] | None = None
-    key = jax.random.key(0) if key is None else key
     if gaussian_prefix(layers) < len(layers) - 1:
+        if key is None:
+            raise ValueError(
+                "key must be given: more than the last hidden layer has jumps, so that moments at "
+                "two points are estimated from draws; pass key=jax.random.key(0)"
+            )
         by_jump, key = jax.random.split(key)
         num = numbers_of_jumps(layers, model.activation, num_jumps, tolerance)
         shape = (check_count("num_samples", num_samples),)
@@ -85,7 +87,9 @@ def moments(
 
 
 @eqx.filter_jit
-def _moments(model: "MoGP", x: Array, key: Array, jumps: tuple[LayerJumps, ...] | None) -> Moments:
+def _moments(
+    model: AbstractArchitecture, x: Array, key: Array | None, jumps: tuple[LayerJumps, ...] | None
+) -> Moments:
     layers = layers_of(model)
     first = input_pair(model, x, x)
     if jumps is None:
@@ -124,7 +128,7 @@ def _moments(model: "MoGP", x: Array, key: Array, jumps: tuple[LayerJumps, ...] 
     return _summary(mean, variance, square_covariance, mean_error, error)
 
 
-def _behind(model: "MoGP", layer: Layer, pair: Pair) -> tuple[Array, Array]:
+def _behind(model: AbstractArchitecture, layer: Layer, pair: Pair) -> tuple[Array, Array]:
     """Mean and variance of the kernel behind a layer, given that before it, of shape (n, n)."""
     total, second = _total_moments(layer, pair.xx.dtype)
     mean = diffuse_step(layer, 1.0, model.activation, pair).xy - layer.bias_scale**2
@@ -135,7 +139,7 @@ def _behind(model: "MoGP", layer: Layer, pair: Pair) -> tuple[Array, Array]:
     )
 
 
-def _at_points(model: "MoGP", layers: list[Layer], k: Array) -> tuple[Array, Array]:
+def _at_points(model: AbstractArchitecture, layers: list[Layer], k: Array) -> tuple[Array, Array]:
     """The recursion of `E Σ` and `E Σ²` at single points, where `E φ² ∝ k` and `E φ⁴ ∝ k²`."""
     one = jnp.ones((), k.dtype)
     by_two = model.activation.second_moment(one)

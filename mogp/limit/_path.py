@@ -1,18 +1,14 @@
 """Draws of functions from the limit, to be evaluated at any points later."""
 
-from typing import TYPE_CHECKING
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from mogp._checks import check_count, check_inputs
+from mogp.architecture import AbstractArchitecture
 from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
 from mogp.limit._recursion import Pair, diffuse_step, input_pair, layers_of, precise_matmul
-
-if TYPE_CHECKING:
-    from mogp.architecture import MoGP
 
 _BLOCK = 512  # rows of a kernel matrix that are held at once
 
@@ -36,7 +32,7 @@ class Path(eqx.Module):
         num_diffuse: extra nodes in each hidden layer that has a diffuse part.
     """
 
-    model: "MoGP"
+    model: AbstractArchitecture
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
     jumps: tuple[LayerJumps, ...]
@@ -87,7 +83,7 @@ class Path(eqx.Module):
 
 
 def sample_path(
-    model: "MoGP",
+    model: AbstractArchitecture,
     in_size: int,
     *,
     key: Array,

@@ -1,7 +1,7 @@
 """One step of the kernel recursion, on arrays: what a layer does to a kernel."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,11 +10,9 @@ from jax import Array
 
 from mogp._arrays import Real
 from mogp.activations import Activation
+from mogp.architecture import AbstractArchitecture
 from mogp.levy import LevyMeasure, NoJumps
 from mogp.priors import Deterministic
-
-if TYPE_CHECKING:
-    from mogp.architecture import MoGP
 
 
 class Layer(NamedTuple):
@@ -60,22 +58,13 @@ class Pair(NamedTuple):
         return Pair(f(self.xx), f(self.xy), f(self.yy))
 
 
-def layers_of(model: "MoGP") -> list[Layer]:
-    """The hidden layers at infinite width.
-
-    Raises:
-        ValueError: if a prior has arrays of parameters.
-    """
-    layers = []
-    for prior, scales in zip(model.priors, model.scales[1:], strict=True):
-        limit = prior.limit
-        if limit.levy.batch_shape != () or jnp.ndim(limit.location):
-            raise ValueError(f"priors must have scalar parameters, got {prior}")
-        layers.append(Layer(*limit, *scales))
-    return layers
+def layers_of(model: AbstractArchitecture) -> list[Layer]:
+    """The hidden layers at infinite width, with the weights behind them."""
+    pairs = zip(model.priors, model.scales[1:], strict=True)
+    return [Layer(*prior.limit, *scales) for prior, scales in pairs]
 
 
-def skeleton(model: "MoGP") -> "MoGP":
+def skeleton(model: AbstractArchitecture) -> AbstractArchitecture:
     """The model without its priors, for computations to which the jumps are given.
 
     All models with the same activation and scales share what is compiled then.
@@ -83,7 +72,7 @@ def skeleton(model: "MoGP") -> "MoGP":
     return eqx.tree_at(lambda m: m.priors, model, (Deterministic(),) * model.depth)
 
 
-def input_pair(model: "MoGP", x: Array, y: Array) -> Pair:
+def input_pair(model: AbstractArchitecture, x: Array, y: Array) -> Pair:
     """`Σ¹ = σ_b² + σ_v² ⟨x, x'⟩ / d` of all pairs."""
     weight_scale, bias_scale = model.scales[0]
     inner = Pair(jnp.sum(x**2, -1), precise_matmul(x, y.T), jnp.sum(y**2, -1))

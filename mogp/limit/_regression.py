@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -19,13 +19,11 @@ from mogp._checks import (
     check_memory,
     check_outputs,
 )
+from mogp.architecture import AbstractArchitecture
 from mogp.limit._gaussian import check_regime, gp_kernel, gp_pair
 from mogp.limit._linalg import cholesky, definite_cholesky, inverse, log_normal
 from mogp.limit._path import Path, pair_of
 from mogp.limit._recursion import Pair, input_pair, precise_matmul
-
-if TYPE_CHECKING:
-    from mogp.architecture import MoGP
 
 _BLOCK = 4096  # rows of features that are held at once
 
@@ -82,7 +80,7 @@ class DenseRegression(eqx.Module):
         solved: `(K + noise_scale² I)⁻¹ y`, of shape (n, num_outputs).
     """
 
-    source: "MoGP | Features"
+    source: AbstractArchitecture | Features
     x: Array
     y: Array
     noise_scale: Array
@@ -181,10 +179,11 @@ Regression = DenseRegression | LowRankRegression
 
 
 def condition(
-    source: "MoGP | Features",
+    source: AbstractArchitecture | Features,
     x: Array,
     y: Array,
     *,
+    path: Path | None = None,
     noise_scale: Real,
     method: str = "dense",
 ) -> Regression:
@@ -197,6 +196,7 @@ def condition(
 
     Args:
         source: a model in the GP regime, a draw of `model.sample_path`, or an `nn.DependentMLP`.
+        path: a draw of `model.sample_path`, which takes the place of a model with jumps.
         x: points, of shape (n, d).
         y: observations, of shape (n,), or (n, num_outputs), all with the same kernel.
         noise_scale: standard deviation of the noise, positive.
@@ -223,6 +223,7 @@ def condition(
         (4, 1)
     """
     check_choice("method", method, ("dense", "low_rank"))
+    source = source if path is None else path
     check_inputs("x", x, source.in_size if isinstance(source, Features) else None)
     check_between("noise_scale", noise_scale, 0)
     if jnp.ndim(noise_scale) != 0:
@@ -238,8 +239,12 @@ def condition(
                 f"or a network, got {type(source).__name__}"
             )
         return _low_rank(source, x, y, noise)
-    if not isinstance(source, Features):
-        check_regime(source)
+    if isinstance(source, AbstractArchitecture):
+        check_regime(
+            source,
+            "condition on a draw with path=model.sample_path(…), or sample the "
+            "posterior with inference.nuts",
+        )
     check_memory(
         f"the kernel matrix of {len(x)} points, with its factor,",
         2 * len(x) ** 2 * dtype.itemsize,
@@ -256,7 +261,7 @@ def _new_points(given: Regression, x: Array) -> Array:
 # --- dense --------------------------------------------------------------------------------------
 
 
-def _pair(source: "MoGP | Features", x: Array, y: Array) -> Pair:
+def _pair(source: AbstractArchitecture | Features, x: Array, y: Array) -> Pair:
     """The kernel on points x and y."""
     if isinstance(source, Path):
         return pair_of(source, x, y)
@@ -267,13 +272,15 @@ def _pair(source: "MoGP | Features", x: Array, y: Array) -> Pair:
     return gp_pair(source, input_pair(source, x, y))
 
 
-def _covariance(source: "MoGP | Features", x: Array, noise: Array) -> Array:
+def _covariance(source: AbstractArchitecture | Features, x: Array, noise: Array) -> Array:
     kernel = _pair(source, x, x).xy if isinstance(source, Features) else gp_kernel(source, x)
     return kernel + noise**2 * jnp.eye(len(x), dtype=x.dtype)
 
 
 @eqx.filter_jit
-def _dense(source: "MoGP | Features", x: Array, y: Array, noise: Array) -> DenseRegression:
+def _dense(
+    source: AbstractArchitecture | Features, x: Array, y: Array, noise: Array
+) -> DenseRegression:
     factor = definite_cholesky(_covariance(source, x, noise))
     return DenseRegression(source, x, y, noise, factor, cho_solve((factor, True), y))
 
