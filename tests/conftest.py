@@ -1,8 +1,7 @@
 """JAX's flags for the tests: double precision unless JAX_ENABLE_X64=0, no implicit broadcasting.
 
-Most of the time is spent compiling: but for the modules that say `SIMULATES = True`, code is
-optimised little, and what was compiled is kept in pytest's cache, for the other workers and for the
-next run. The library itself never sets a flag.
+Most of the time is spent compiling, so what was compiled is kept in pytest's cache, for the other
+worker and for the next run. The library itself never sets a flag.
 """
 
 import os
@@ -35,13 +34,8 @@ def _size(folder: Path) -> int:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _compiled(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Flags of a module, and an end to what it compiled.
-
-    A process may hold some 20,000 compiled functions: each takes three of its memory maps.
-    """
-    simulates = getattr(request.module, "SIMULATES", False)
-    jax.config.update("jax_disable_most_optimizations", not simulates)
+def _compiled() -> Iterator[None]:
+    """Drop what a module compiled: each function takes memory maps, of which there are 65,530."""
     yield
     jax.clear_caches()
 
