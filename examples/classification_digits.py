@@ -23,6 +23,14 @@ PRIORS: dict[str, priors.Prior] = {
     "GP": priors.Deterministic(),
     "Horseshoe": priors.Horseshoe(),
 }
+QUICK = {
+    "num": 30,
+    "num_samples": 15,
+    "num_warmup": 20,
+    "num_chains": 2,
+    "num_jumps": 2,
+    "num_diffuse": 4,
+}
 
 
 def data(num: int, components: int, seed: int) -> list[np.ndarray]:
@@ -54,7 +62,7 @@ def main(
         for name, prior in PRIORS.items()
     }
     x, y, x_test, y_test = data(num, 16, seed)
-    table, posteriors = compare_models(
+    table, posteriors = inference.compare_models(
         models,
         jnp.asarray(x),
         y,
@@ -81,4 +89,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(), help="folder of the picture")
     parser.add_argument("--seed", type=int, default=0)
-    main(**vars(parser.parse_args()))
+    parser.add_argument("--quick", action="store_true", help="a few draws, to see that it runs")
+    options = parser.parse_args()
+    main(options.out, options.seed, **(QUICK if options.quick else {}))

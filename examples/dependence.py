@@ -45,11 +45,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(), help="folder of the picture")
     parser.add_argument("--num", type=int, default=200_000, help="draws of each prior")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="a few draws, to see that it runs")
     options = parser.parse_args()
+    num = 2000 if options.quick else options.num
     options.out.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_enable_x64", True)
     key = jax.random.key(options.seed)
-    pairs = {name: draw(prior, key, options.num) for name, prior in PRIORS.items()}
+    pairs = {name: draw(prior, key, num) for name, prior in PRIORS.items()}
 
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])
@@ -67,6 +69,7 @@ def main() -> None:
         levels = np.quantile(np.abs(z), 1 - share)
         both = [np.mean(second[first > s] > s) if np.any(first > s) else np.nan for s in levels]
         right.plot(share, both, dash, color=color, label=name)
+        print(f"{name:18} P(|Z₂| > s given |Z₁| > s) where P(|Z₁| > s) = 1 %: {both[13]:.3f}")
     right.set(xscale="log", xlim=(1e-3, 1), ylim=(0, 1))
     right.set_xlabel("P(|Z₁| > s)")
     right.set_ylabel("P(|Z₂| > s given |Z₁| > s)")

@@ -32,5 +32,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Paths of components and neurons, on digits.")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--out", type=Path, default=Path("gm-evolution"))
+    parser.add_argument("--quick", action="store_true", help="two epochs, to see that it runs")
     arguments = parser.parse_args()
-    main(epochs=arguments.epochs, out=arguments.out)
+    main(epochs=2 if arguments.quick else arguments.epochs, out=arguments.out)

@@ -66,6 +66,9 @@ def two_inputs(key: jax.Array, size: int = 120) -> Figure:
     ):
         path = model_of(prior).sample_path(2, key=key, num_jumps=300, num_diffuse=2000)
         values = standardised(np.asarray(path(x)).reshape(1, size, size))[0]
+        sizes, rest = np.asarray(path.jumps[0].sizes), float(path.jumps[0].diffuse)
+        share = sizes.max(initial=0) / (sizes.sum() + rest)
+        print(f"{name:32} its largest node variance is {share:.1%} of the sum of all")
         image = axes.imshow(
             values, origin="lower", extent=(-3, 3, -3, 3), cmap="RdBu_r", vmin=-3, vmax=3
         )
@@ -81,12 +84,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(), help="folder of the pictures")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="coarse grids, to see that it runs")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_enable_x64", True)
     key = jax.random.key(options.seed)
     one_input(key).savefig(options.out / "prior-draws-1d.png", dpi=150)
-    two_inputs(key).savefig(options.out / "prior-draws-2d.png", dpi=150)
+    two_inputs(key, 30 if options.quick else 120).savefig(
+        options.out / "prior-draws-2d.png", dpi=150
+    )
 
 
 if __name__ == "__main__":

@@ -16,13 +16,14 @@ import numpyro.distributions as dist
 from matplotlib.figure import Figure
 from sklearn.datasets import load_diabetes
 
-from mogp import MoGP, priors
+from mogp import MoGP, inference, priors
 from mogp.fitting import compare_models, ranks
 
 PRIORS: dict[str, priors.Prior] = {
     "GP": priors.Deterministic(),
     "Horseshoe": priors.Horseshoe(),
 }
+QUICK = {"num": 20, "num_samples": 20, "num_warmup": 20, "num_chains": 2, "num_jumps": 2}
 
 
 def data(num: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -51,7 +52,7 @@ def main(
         for name, prior in PRIORS.items()
     }
     x, y, x_test, y_test = data(num, seed)
-    table, posteriors = compare_models(
+    table, posteriors = inference.compare_models(
         models,
         jnp.asarray(x),
         y,
@@ -87,4 +88,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(), help="folder of the picture")
     parser.add_argument("--seed", type=int, default=0)
-    main(**vars(parser.parse_args()))
+    parser.add_argument("--quick", action="store_true", help="a few draws, to see that it runs")
+    options = parser.parse_args()
+    main(options.out, options.seed, **(QUICK if options.quick else {}))

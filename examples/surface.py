@@ -15,14 +15,14 @@ import numpy as np
 import numpyro.distributions as dist
 from matplotlib.figure import Figure
 
-from mogp import MoGP, priors
-from mogp.fitting import compare_models
+from mogp import MoGP, inference, priors
 
 PRIORS: dict[str, priors.Prior] = {
     "GP": priors.Deterministic(),
     "Horseshoe": priors.Horseshoe(),
 }
 NOISE = 0.1
+QUICK = {"num": 20, "num_samples": 20, "num_warmup": 20, "num_chains": 2, "num_jumps": 2}
 
 
 def truth(x: np.ndarray) -> np.ndarray:
@@ -53,7 +53,7 @@ def main(
         for name, prior in PRIORS.items()
     }
     (x, y), (x_test, y_test) = data(num, seed), data(1000, seed + 1)
-    table, posteriors = compare_models(
+    table, posteriors = inference.compare_models(
         models,
         jnp.asarray(x),
         y,
@@ -102,4 +102,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(), help="folder of the picture")
     parser.add_argument("--seed", type=int, default=0)
-    main(**vars(parser.parse_args()))
+    parser.add_argument("--quick", action="store_true", help="a few draws, to see that it runs")
+    options = parser.parse_args()
+    main(options.out, options.seed, **(QUICK if options.quick else {}))
