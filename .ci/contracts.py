@@ -9,7 +9,7 @@ class PrivateModules(Contract):
     Private modules at the root of the package (`mogp._arrays`, …) serve all rooms.
     """
 
-    def check(self, graph, verbose):
+    def check(self, graph, verbose):  # noqa: ARG002
         found = []
         for imported in sorted(graph.modules):
             parts = imported.split(".")

@@ -64,7 +64,8 @@ def test_importing_sets_no_flag_allocates_nothing_and_warns_of_nothing():
 
 def test_the_rooms_of_the_mathematics_load_no_tables_no_pictures_and_no_statistics():
     script = (
-        "import sys; from mogp import MoGP, activations, inference, levy, limit, nn, priors, pruning\n"
+        "import sys\n"
+        "from mogp import MoGP, activations, inference, levy, limit, nn, priors, pruning\n"
         f"found = {HEAVY} & set(sys.modules); assert not found, found"
     )
     done = run(script)
