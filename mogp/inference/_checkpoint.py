@@ -1,36 +1,77 @@
-"""Checkpoints: written whole or not at all, and only resumed by the run they belong to."""
+"""Checkpoints: written whole or not at all, and only resumed by the run they belong to.
 
+A file is one line of JSON with the format, its version and the SHA-256 checksum of all that
+follows; one line of JSON with the identity of the run and the number of steps done; and the arrays.
+"""
+
+import hashlib
 import json
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import equinox as eqx
-import jax
-import numpy as np
 from filelock import FileLock, Timeout
-from numpyro.distributions import Distribution
 
 from mogp._files import whole_file
 
+_FORMAT, _VERSION = "mogp checkpoint", 2
+_ADVICE = "delete it to start afresh, or choose another file"
 
-def save(path: Path, tree: Any, settings: dict[str, Any], progress: Any) -> None:
-    """Write arrays, settings and progress; a kill at any moment leaves the old file or the new."""
-    with whole_file(path) as part, part.open("wb") as file:
-        header = json.dumps({"settings": settings, "progress": progress})
-        file.write(header.encode() + b"\n")
+
+def save(path: Path, tree: Any, identity: dict[str, Any], done: int) -> None:
+    """Write arrays and how they came about; a kill at any moment leaves the old file or the new."""
+    with whole_file(path) as part, part.open("w+b") as file:
+        file.write(_first_line("0" * 64))
+        start = file.tell()
+        file.write(json.dumps({"identity": identity, "done": done}).encode() + b"\n")
         eqx.tree_serialise_leaves(file, tree)
+        file.seek(start)
+        checksum = _checksum(file)
+        file.seek(0)
+        file.write(_first_line(checksum))
+
+
+def steps(path: Path, identity: dict[str, Any]) -> int:
+    """The number of steps done in a checkpoint, which must be whole and of a run of this identity.
+
+    Raises:
+        ValueError: if the file is no checkpoint, is damaged, or belongs to another run.
+    """
+    with path.open("rb") as file:
+        header = _checked_header(path, file)
+    wanted = json.loads(json.dumps(identity))
+    for name in {**wanted, **header["identity"]}:
+        there, here = (each.get(name, "absent") for each in (header["identity"], wanted))
+        if there != here:
+            raise ValueError(
+                f"checkpoint {path} belongs to another run: {name} is {there} there and {here} "
+                f"here; {_ADVICE}"
+            )
+    return int(header["done"])
+
+
+def load(path: Path, like: Any) -> Any:
+    """The arrays of a checkpoint that `steps` has found whole, given arrays or shapes like them.
+
+    Raises:
+        ValueError: if the shapes are others.
+    """
+    with path.open("rb") as file:
+        file.readline(), file.readline()
+        try:
+            return eqx.tree_deserialise_leaves(file, like)
+        except (RuntimeError, ValueError, EOFError) as error:
+            raise ValueError(f"checkpoint {path} cannot be read ({error}); {_ADVICE}") from None
 
 
 @contextmanager
 def only_writer(path: Path | None) -> Iterator[None]:
-    """Hold a checkpoint for this process until the block ends, even by a kill.
+    """Hold a checkpoint until the block ends, even by a kill; None holds nothing.
 
     Raises:
-        BlockingIOError: if another process holds it.
+        BlockingIOError: if another process, or another thread of this one, holds it.
     """
     if path is None:
         yield
@@ -47,61 +88,31 @@ def only_writer(path: Path | None) -> Iterator[None]:
         lock.release()
 
 
-def load(path: Path, like: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
-    """The arrays and the progress of a checkpoint; `like` may depend on the progress.
-
-    Raises:
-        ValueError: if the file is no checkpoint, or one of a run with other settings.
-    """
-    advice = "delete it to start afresh, or choose another file"
-    with path.open("rb") as file:
-        try:
-            header = json.loads(file.readline())
-            found, progress = header["settings"], header["progress"]
-        except (ValueError, TypeError, KeyError):
-            raise ValueError(f"checkpoint {path} is not a checkpoint of mogp; {advice}") from None
-        wanted = json.loads(json.dumps(settings))
-        for name in wanted:
-            if found.get(name) != wanted[name]:
-                raise ValueError(
-                    f"checkpoint {path} belongs to another run: {name} is {found.get(name)} there "
-                    f"and {wanted[name]} here; {advice}"
-                )
-        try:
-            like = like(progress) if callable(like) else like
-            tree = eqx.tree_deserialise_leaves(file, like)
-        except (RuntimeError, ValueError, EOFError) as error:
-            raise ValueError(f"checkpoint {path} cannot be read ({error}); {advice}") from None
-    return tree, progress
+def _first_line(checksum: str) -> bytes:
+    first = {"format": _FORMAT, "version": _VERSION, "sha256": checksum}
+    return json.dumps(first).encode() + b"\n"
 
 
-def fingerprint(*arrays: Any) -> str:
-    """A checksum of the contents of arrays, for recognising the same data."""
-    crc = 0
-    for array in arrays:
-        crc = zlib.crc32(np.ascontiguousarray(array).tobytes(), crc)
-    return f"{crc:08x}"
+def _checked_header(path: Path, file: IO[bytes]) -> Any:
+    line = file.readline(1000)
+    try:
+        first = json.loads(line)
+        version, checksum = first["version"], first["sha256"]
+        if first["format"] != _FORMAT:
+            raise ValueError
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"checkpoint {path} is not a checkpoint of mogp; {_ADVICE}") from None
+    if version != _VERSION:
+        raise ValueError(
+            f"checkpoint {path} has format version {version}, this mogp reads {_VERSION}; {_ADVICE}"
+        )
+    start = file.tell()
+    if line != _first_line(checksum) or _checksum(file) != checksum:
+        raise ValueError(f"checkpoint {path} is damaged: its checksum is wrong; {_ADVICE}")
+    file.seek(start)
+    return json.loads(file.readline())
 
 
-def description(value: Any) -> str:
-    """A module, or a law of NumPyro, with all its numbers: the same text in every process."""
-    if isinstance(value, Distribution):
-        # A law's leaves come in another order in every process.
-        names, base = sorted(value.arg_constraints), getattr(value, "base_dist", None)
-        parts = [f"{name}={description(getattr(value, name))}" for name in names]
-        parts += [str(sorted(np.ravel(a).tolist() for a in jax.tree.leaves(value)))] * (not names)
-        parts += [description(base)] * (base is not None)
-        return f"{type(value).__name__}({', '.join(parts)})"
-    if isinstance(value, eqx.Module):
-        parts = [f"{f.name}={description(getattr(value, f.name))}" for f in fields(value)]
-        return f"{type(value).__name__}({', '.join(parts)})"
-    if isinstance(value, tuple | list):
-        return f"({', '.join(map(description, value))})"
-    if callable(value):
-        return str(getattr(value, "__qualname__", type(value).__name__))
-    return repr(np.asarray(value).tolist())
-
-
-def structure(tree: Any) -> str:
-    """Shapes and dtypes of the arrays in a tree, in its order."""
-    return " ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(tree))
+def _checksum(file: IO[bytes]) -> str:
+    """SHA-256 of what follows in the file."""
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

@@ -1,0 +1,53 @@
+"""What tells one run from another: short texts that are the same in every process."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from numpyro.distributions import Distribution
+
+
+def fingerprint(*trees: Any) -> str:
+    """A checksum of the arrays in trees, with their shapes and types; random keys are arrays."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(trees):
+        is_key = hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def program(function: Callable[..., Any], *arguments: Any) -> str:
+    """A checksum of what a function computes: of its JAX program, with all numbers in it.
+
+    It tells functions apart that differ only in what they have closed over, such as two Optax
+    optimisers with different learning rates.
+    """
+    closed = jax.make_jaxpr(function)(*arguments)
+    text = re.sub(r"0x[0-9a-f]+", "", str(closed))  # addresses differ from process to process
+    return fingerprint(np.frombuffer(text.encode(), np.uint8), closed.consts)
+
+
+def description(value: Any) -> str:
+    """A module, or a distribution of NumPyro, with all its numbers."""
+    if isinstance(value, Distribution):
+        # The leaves of a distribution come in another order in every process.
+        names, base = sorted(value.arg_constraints), getattr(value, "base_dist", None)
+        parts = [f"{name}={description(getattr(value, name))}" for name in names]
+        parts += [str(sorted(np.ravel(a).tolist() for a in jax.tree.leaves(value)))] * (not names)
+        parts += [description(base)] * (base is not None)
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if isinstance(value, eqx.Module):
+        parts = [f"{f.name}={description(getattr(value, f.name))}" for f in fields(value)]
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(description, value))})"
+    if callable(value):
+        return str(getattr(value, "__qualname__", type(value).__name__))
+    return repr(np.asarray(value).tolist())
