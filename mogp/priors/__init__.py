@@ -1,6 +1,35 @@
-"""Laws of node variances, at any width and at infinite width."""
+"""Priors on node variances: a distribution at every width, and what is left at infinite width.
 
+Other rooms ask a distribution, ours or a user's, through `has_density`, `log_density_of_log`,
+`sample_log` and `scaled`.
+"""
+
+from mogp.priors._any_law import has_density, log_density_of_log, sample_log
 from mogp.priors._families import (
+    GBFRY,
+    Bernoulli,
+    Beta,
+    BetaPareto,
+    Deterministic,
+    Gamma,
+    GeneralizedGamma,
+    GroupLasso,
+    Horseshoe,
+    InverseGamma,
+    RegularizedHorseshoe,
+    SpikeAndSlab,
+    Stable,
+)
+from mogp.priors._finite import FiniteGBFRY, FiniteGeneralizedGamma
+from mogp.priors._from_levy import (
+    FromLevy,
+    InfinitelyDivisible,
+    InfinitelyDivisibleLaw,
+    MeasureLaw,
+    from_levy,
+)
+from mogp.priors._law import NodeVarianceLaw, ScaledLaw, scaled
+from mogp.priors._laws import (
     BetaLaw,
     BetaParetoLaw,
     GammaLaw,
@@ -8,32 +37,9 @@ from mogp.priors._families import (
     ParetoLaw,
     SquaredHalfCauchy,
 )
-from mogp.priors._finite import FiniteGBFRY, FiniteGeneralizedGamma
-from mogp.priors._from_levy import InfinitelyDivisibleLaw, MeasureLaw
-from mogp.priors._law import NodeVarianceLaw, ScaledLaw
 from mogp.priors._parse import parse, split_names
 from mogp.priors._point import SpikeAndSlabLaw
-from mogp.priors._prior import (
-    GBFRY,
-    Bernoulli,
-    Beta,
-    BetaPareto,
-    Deterministic,
-    FromLevy,
-    Gamma,
-    GeneralizedGamma,
-    GroupLasso,
-    Horseshoe,
-    InfinitelyDivisible,
-    InverseGamma,
-    Limit,
-    Prior,
-    RegularizedHorseshoe,
-    SpikeAndSlab,
-    Stable,
-    check_priors,
-    from_levy,
-)
+from mogp.priors._prior import Limit, Prior, check_priors
 
 __all__ = [
     "GBFRY",
@@ -68,6 +74,10 @@ __all__ = [
     "Stable",
     "check_priors",
     "from_levy",
+    "has_density",
+    "log_density_of_log",
     "parse",
+    "sample_log",
+    "scaled",
     "split_names",
 ]

@@ -1,355 +1,387 @@
-"""Node-variance laws with closed densities."""
+"""The priors with a formula of their own."""
 
 import math
+from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.scipy.special import gammainc, gammaincc, gammaln
-from jax.typing import ArrayLike
-from numpyro.distributions import constraints
+import numpyro.distributions as dist
+from jax.scipy.special import gammaln
+from numpyro.distributions import Distribution
 
+from mogp import levy
+from mogp._arrays import Real
 from mogp._checks import is_concrete
-from mogp.levy._incomplete import log_lower_beta
-from mogp.priors._law import NodeVarianceLaw
+from mogp.priors._finite import FiniteGBFRY, FiniteGeneralizedGamma
+from mogp.priors._laws import (
+    BetaLaw,
+    BetaParetoLaw,
+    GammaLaw,
+    InverseGammaLaw,
+    ParetoLaw,
+    SquaredHalfCauchy,
+)
+from mogp.priors._point import SpikeAndSlabLaw
+from mogp.priors._prior import Limit, Prior, check_scalars, share_of
+
+_POSITIVE = (0.0, math.inf)
 
 
-class GammaLaw(NodeVarianceLaw):
-    """The gamma law, for shapes down to 1e-6 and below, whose draws underflow.
+class Deterministic(Prior):
+    """`λ = 1/p`: an ordinary network, whose limit is a Gaussian process (`a = 1`, no jumps).
 
-    Equivalent to `numpyro.distributions.Gamma`, in `log λ`.
-
-    Args:
-        concentration: shape, positive.
-        rate: positive.
-        validate_args: whether NumPyro checks the parameters.
+    Example:
+        >>> from mogp import priors
+        >>> print(priors.Deterministic().at_width(50).mean)
+        0.02
     """
 
-    arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}  # noqa: RUF012
-    reparametrized_params = ["concentration", "rate"]  # noqa: RUF012
-
-    def __init__(
-        self, concentration: ArrayLike, rate: ArrayLike = 1.0, *, validate_args: bool | None = None
-    ) -> None:
-        self.concentration, self.rate = concentration, rate
-        self._finish(validate_args)
-
-    def log_density_of_log(self, u: ArrayLike) -> Array:
-        u, (shape, rate) = self._aligned(u)
-        log_z = u + jnp.log(rate)
-        return shape * log_z - jnp.exp(log_z) - gammaln(shape)
-
-    def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        out, (shape, rate) = self._for_draws(sample_shape)
-        return jax.random.loggamma(key, shape, out, rate.dtype) - jnp.log(rate)
-
-    def cdf(self, value: ArrayLike) -> Array:
-        """`P(λ ≤ value)`."""
-        value, (shape, rate) = self._aligned(value)
-        return gammainc(shape, rate * jnp.maximum(value, 0))
+    def law(self, width: int) -> Distribution:
+        return dist.Delta(1.0 / width)
 
     @property
-    def mean(self) -> Array:
-        return self._in_batch(lambda shape, rate: shape / rate)
-
-    @property
-    def variance(self) -> Array:
-        return self._in_batch(lambda shape, rate: shape / rate**2)
+    def limit(self) -> Limit:
+        return Limit(1.0, levy.NoJumps())
 
 
-class InverseGammaLaw(NodeVarianceLaw):
-    """The inverse gamma law. Equivalent to `numpyro.distributions.InverseGamma`, in `log λ`.
+class GroupLasso(Prior):
+    """`λ ~ Gamma((q+1)/2, rate p (q+1)/2)`, under which MAP training is a group lasso.
+
+    The mean is `1/p`, and the limit a Gaussian process ([DW], Section 3; Yuan and Lin, 2006).
 
     Args:
-        concentration: tail index, positive.
-        scale: positive.
-        validate_args: whether NumPyro checks the parameters.
+        fan_out: number of outgoing weights `q` of a node, positive.
+
+    Example:
+        >>> from mogp import priors
+        >>> priors.GroupLasso(fan_out=9.0).at_width(10)
+        GammaLaw(concentration=5.0, rate=50.0)
     """
 
-    arg_constraints = {"concentration": constraints.positive, "scale": constraints.positive}  # noqa: RUF012
-    reparametrized_params = ["concentration", "scale"]  # noqa: RUF012
+    fan_out: Real
+    bounds: ClassVar = {"fan_out": _POSITIVE}
 
-    def __init__(
-        self, concentration: ArrayLike, scale: ArrayLike = 1.0, *, validate_args: bool | None = None
-    ) -> None:
-        self.concentration, self.scale = concentration, scale
-        self._finish(validate_args)
-
-    def log_density_of_log(self, u: ArrayLike) -> Array:
-        u, (shape, scale) = self._aligned(u)
-        log_z = jnp.log(scale) - u
-        return shape * log_z - jnp.exp(log_z) - gammaln(shape)
-
-    def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        out, (shape, scale) = self._for_draws(sample_shape)
-        return jnp.log(scale) - jax.random.loggamma(key, shape, out, scale.dtype)
-
-    def cdf(self, value: ArrayLike) -> Array:
-        """`P(λ ≤ value)`."""
-        value, (shape, scale) = self._aligned(value)
-        positive = value > 0
-        return jnp.where(positive, gammaincc(shape, scale / jnp.where(positive, value, 1)), 0)
+    def law(self, width: int) -> Distribution:
+        shape = (self.fan_out + 1) / 2
+        return GammaLaw(shape, width * shape)
 
     @property
-    def mean(self) -> Array:
-        return self._in_batch(
-            lambda a, s: jnp.where(a > 1, s / jnp.where(a > 1, a - 1, 1), jnp.inf)
-        )
-
-    @property
-    def variance(self) -> Array:
-        def variance(a: Array, s: Array) -> Array:
-            finite = a > 2
-            a = jnp.where(finite, a, 3)
-            return jnp.where(finite, s**2 / ((a - 1) ** 2 * (a - 2)), jnp.inf)
-
-        return self._in_batch(variance)
+    def limit(self) -> Limit:
+        check_scalars(self)
+        return Limit(1.0, levy.NoJumps())
 
 
-class BetaLaw(NodeVarianceLaw):
-    """The beta law on (0, 1), for shapes `a` down to 1e-6 and below, whose draws underflow.
+class InverseGamma(Prior):
+    """Inverse gamma node variances, with tail index `shape` ([DW], Section 3).
 
-    Equivalent to `numpyro.distributions.Beta`, in `log λ`.
+    Above 1 their scale is `scale · (shape - 1)/p`: the mean is `scale/p`, and the limit a Gaussian
+    process. Below 1 it is `scale · p^(-1/shape)`: the mean is infinite, and the limit stable of
+    that index, with `ρ̄(x) = (x/scale)^(-shape) / Γ(1 + shape)`.
 
     Args:
-        a: first shape, positive.
-        b: second shape, positive.
-        validate_args: whether NumPyro checks the parameters.
+        shape: positive, not 1.
+        scale: factor of every node variance, positive.
+
+    Raises:
+        ValueError: if `shape` is 1.
+
+    Example:
+        >>> from mogp import priors
+        >>> priors.InverseGamma(2.0).limit
+        Limit(location=1.0, levy=NoJumps())
     """
 
-    support = constraints.unit_interval
-    arg_constraints = {"a": constraints.positive, "b": constraints.positive}  # noqa: RUF012
+    shape: Real
+    scale: Real = 1.0
+    bounds: ClassVar = {"shape": _POSITIVE, "scale": _POSITIVE}
 
-    def __init__(self, a: ArrayLike, b: ArrayLike, *, validate_args: bool | None = None) -> None:
-        self.a, self.b = a, b
-        self._finish(validate_args)
+    def __check_init__(self) -> None:
+        concrete = not isinstance(self.shape, Distribution) and is_concrete(self.shape)
+        if concrete and np.any(np.asarray(self.shape) == 1):
+            raise ValueError("shape must not be 1, where no scale has a limit")
 
-    def log_density_of_log(self, u: ArrayLike) -> Array:
-        u, (a, b) = self._aligned(u)
-        inside = u < 0
-        v = jnp.where(inside, u, -1)
-        density = a * v + (b - 1) * jnp.log(-jnp.expm1(v)) - _log_beta(a, b)
-        return jnp.where(inside, density, -jnp.inf)
-
-    def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        out, (a, b) = self._for_draws(sample_shape)
-        first, second = jax.random.split(key)
-        x = jax.random.loggamma(first, a, out, a.dtype)
-        y = jax.random.loggamma(second, b, out, a.dtype)
-        return -jax.nn.softplus(y - x)
-
-    def cdf(self, value: ArrayLike) -> Array:
-        """`P(λ ≤ value)`."""
-        value, (a, b) = self._aligned(value)
-        inside = (value > 0) & (value < 1)
-        log_part = log_lower_beta(a, b, jnp.log(jnp.where(inside, value, 0.5))) - _log_beta(a, b)
-        return jnp.where(inside, jnp.exp(log_part), jnp.where(value > 0, 1.0, 0.0))
+    def law(self, width: int) -> Distribution:
+        heavy = jnp.asarray(self.shape) < 1
+        exponent = -1 / jnp.where(heavy, self.shape, 1.0)
+        scale = jnp.where(heavy, width**exponent, (self.shape - 1) / width)
+        return InverseGammaLaw(self.shape, self.scale * scale)
 
     @property
-    def mean(self) -> Array:
-        return self._in_batch(lambda a, b: a / (a + b))
+    def limit(self) -> Limit:
+        check_scalars(self)
+        if not is_concrete(self.shape):
+            raise ValueError("shape must be concrete: the regime depends on it")
+        if self.shape > 1:
+            return Limit(self.scale, levy.NoJumps())
+        factor = jnp.exp(-gammaln(1 + self.shape) / self.shape)
+        return Limit(0.0, levy.Stable(self.shape, self.scale * factor))
 
-    @property
-    def variance(self) -> Array:
-        return self._in_batch(lambda a, b: a * b / ((a + b) ** 2 * (a + b + 1)))
 
-
-class BetaParetoLaw(NodeVarianceLaw):
-    """The law of `X Y`, `X ~ Beta(a, b)`, `Y ~ Pareto(τ)` on (1, ∞) ([DW], Section 3).
+class Bernoulli(Prior):
+    """`λ` is 1 with probability `mass / p`, and 0 otherwise: about `mass` nodes are on.
 
     Args:
-        a: first shape, positive.
-        b: second shape, positive.
+        mass: `c`, positive; at most the width.
+
+    Example:
+        >>> from mogp import priors
+        >>> print(round(float(priors.Bernoulli(3.0).at_width(50).mean), 3))
+        0.06
+    """
+
+    mass: Real
+    bounds: ClassVar = {"mass": _POSITIVE}
+
+    def law(self, width: int) -> Distribution:
+        return SpikeAndSlabLaw(share_of(self.mass, width), dist.Delta(1.0))
+
+    @property
+    def limit(self) -> Limit:
+        return Limit(0.0, levy.CompoundPoisson(self.mass, dist.Delta(1.0)))
+
+
+class SpikeAndSlab(Prior):
+    """`λ` is a draw from the slab with probability `mass / p`, and 0 otherwise.
+
+    Args:
+        mass: `c`, positive; at most the width.
+        slab: a NumPyro distribution on (0, ∞).
+
+    Raises:
+        ValueError: if `slab` is not a NumPyro distribution.
+
+    Example:
+        >>> from numpyro import distributions as dist
+        >>> from mogp import priors
+        >>> priors.SpikeAndSlab(5.0, dist.Exponential(1.0))
+        SpikeAndSlab(mass=5.0, slab=Exponential(rate=1.0))
+    """
+
+    mass: Real
+    slab: Distribution
+    bounds: ClassVar = {"mass": _POSITIVE}
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.slab, Distribution):
+            raise ValueError(f"slab must be a NumPyro law on (0, inf), got {self.slab!r}")
+
+    def law(self, width: int) -> Distribution:
+        return SpikeAndSlabLaw(share_of(self.mass, width), self.slab)
+
+    @property
+    def limit(self) -> Limit:
+        return Limit(0.0, levy.CompoundPoisson(self.mass, self.slab))
+
+
+class Gamma(Prior):
+    """`λ ~ Gamma(mass / p, rate)`; the sum over the layer is `Gamma(mass, rate)` at any width.
+
+    Args:
+        mass: `η`, positive.
+        rate: `b`, positive.
+
+    Example:
+        >>> from mogp import priors
+        >>> priors.Gamma(2.0).limit
+        Limit(location=0.0, levy=Gamma(mass=2.0, rate=1.0))
+    """
+
+    mass: Real
+    rate: Real = 1.0
+    bounds: ClassVar = {"mass": _POSITIVE, "rate": _POSITIVE}
+
+    def law(self, width: int) -> Distribution:
+        return GammaLaw(self.mass / width, self.rate)
+
+    @property
+    def limit(self) -> Limit:
+        return Limit(0.0, levy.Gamma(self.mass, self.rate))
+
+
+class Beta(Prior):
+    """`λ ~ Beta(η b / p, b)`: a finite beta-Bernoulli process ([DW], Section 3).
+
+    The code of [DW] has `Beta(η / (2p), 1/2)`, which is `concentration = 1/2`.
+
+    Args:
+        mass: `η`, positive: the expected sum in the limit.
+        concentration: `b`, positive.
+
+    Example:
+        >>> from mogp import priors
+        >>> priors.Beta(1.0, concentration=0.5).at_width(10)
+        BetaLaw(a=0.05, b=0.5)
+    """
+
+    mass: Real
+    concentration: Real = 1.0
+    bounds: ClassVar = {"mass": _POSITIVE, "concentration": _POSITIVE}
+
+    def law(self, width: int) -> Distribution:
+        return BetaLaw(self.mass * self.concentration / width, self.concentration)
+
+    @property
+    def limit(self) -> Limit:
+        return Limit(0.0, levy.Beta(self.mass, self.concentration))
+
+
+class BetaPareto(Prior):
+    """Beta node variances times independent Pareto(τ) factors ([DW], Section 3).
+
+    Args:
+        mass: `η`, positive.
+        concentration: `b`, positive.
         tau: tail index, positive.
-        validate_args: whether NumPyro checks the parameters.
+
+    Example:
+        >>> from mogp import priors
+        >>> priors.BetaPareto(1.0, 0.5, tau=3.0).at_width(10)
+        BetaParetoLaw(a=0.05, b=0.5, tau=3.0)
     """
 
-    arg_constraints = dict.fromkeys(("a", "b", "tau"), constraints.positive)
-    reparametrized_params = ["tau"]  # noqa: RUF012
+    mass: Real
+    concentration: Real
+    tau: Real
+    bounds: ClassVar = dict.fromkeys(("mass", "concentration", "tau"), _POSITIVE)
 
-    def __init__(
-        self, a: ArrayLike, b: ArrayLike, tau: ArrayLike, *, validate_args: bool | None = None
-    ) -> None:
-        self.a, self.b, self.tau = a, b, tau
-        self._finish(validate_args)
-
-    def log_density_of_log(self, u: ArrayLike) -> Array:
-        u, (a, b, tau) = self._aligned(u)
-        mixed = log_lower_beta(a + tau, b, jnp.minimum(u, 0)) - _log_beta(a, b)
-        return jnp.log(tau) - tau * u + mixed
-
-    def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        out, (a, b, tau) = self._for_draws(sample_shape)
-        beta, pareto = jax.random.split(key)
-        x = BetaLaw(jnp.broadcast_to(a, out), b).sample_log(beta)
-        return x + jax.random.exponential(pareto, out, tau.dtype) / tau
-
-    def cdf(self, value: ArrayLike) -> Array:
-        """`P(λ ≤ value)`."""
-        value, (a, b, tau) = self._aligned(value)
-        positive = value > 0
-        u = jnp.log(jnp.where(positive, value, 1))
-        below = jnp.exp(log_lower_beta(a, b, jnp.minimum(u, 0)) - _log_beta(a, b))
-        return jnp.where(positive, below - jnp.exp(self.log_density_of_log(u)) / tau, 0)
+    def law(self, width: int) -> Distribution:
+        shape = self.mass * self.concentration / width
+        return BetaParetoLaw(shape, self.concentration, self.tau)
 
     @property
-    def mean(self) -> Array:
-        return self._in_batch(lambda a, b, tau: a / (a + b) * _pareto_moment(1, tau))
+    def limit(self) -> Limit:
+        return Limit(0.0, levy.BetaPareto(self.mass, self.concentration, self.tau))
+
+
+class Horseshoe(Prior):
+    """`λ = (π |C| / (2p))²` with `C` standard Cauchy: infinite mean, compressible.
+
+    The limit has `a = 0` and `ρ̄(x) = x^(-1/2)` ([DW], Section 3; Carvalho, Polson and Scott, 2010).
+
+    Example:
+        >>> from mogp import priors
+        >>> law = priors.Horseshoe().at_width(100)
+        >>> print(round(float(law.icdf(0.5)), 6))  # (π / 200)²
+        0.000247
+    """
+
+    def law(self, width: int) -> Distribution:
+        return SquaredHalfCauchy(math.pi / (2 * width))
 
     @property
-    def variance(self) -> Array:
-        def variance(a: Array, b: Array, tau: Array) -> Array:
-            second = a * (a + 1) / ((a + b) * (a + b + 1)) * _pareto_moment(2, tau)
-            first = a / (a + b) * _pareto_moment(1, jnp.maximum(tau, 1.5))
-            return second - first**2
-
-        return self._in_batch(variance)
+    def limit(self) -> Limit:
+        return Limit(0.0, levy.Stable(0.5))
 
 
-class ParetoLaw(NodeVarianceLaw):
-    """`P(λ > x) = (x / scale)^(-α)` for `x ≥ scale`. Equivalent to `numpyro.distributions.Pareto`.
+class RegularizedHorseshoe(Prior):
+    """`λ = S/(1 + slab S)`, `S = (|C|/p)²` with `C` standard Cauchy: at most `1/slab`.
+
+    The limit has `ρ̄(x) = (2/π) √((1 - slab x)/x)` ([DW], Section 3; Piironen and Vehtari, 2017).
 
     Args:
-        alpha: tail index, positive.
-        scale: smallest value, positive.
-        validate_args: whether NumPyro checks the parameters.
+        slab: positive.
+
+    Example:
+        >>> from mogp import priors
+        >>> priors.RegularizedHorseshoe(slab=4.0).at_width(10)
+        SquaredHalfCauchy(scale=0.1, slab=4.0)
     """
 
-    arg_constraints = {"alpha": constraints.positive, "scale": constraints.positive}  # noqa: RUF012
-    reparametrized_params = ["alpha", "scale"]  # noqa: RUF012
+    slab: Real = 1.0
+    bounds: ClassVar = {"slab": _POSITIVE}
 
-    def __init__(
-        self, alpha: ArrayLike, scale: ArrayLike = 1.0, *, validate_args: bool | None = None
-    ) -> None:
-        self.alpha, self.scale = alpha, scale
-        self._finish(validate_args)
-
-    @constraints.dependent_property(is_discrete=False, event_dim=0)  # type: ignore[untyped-decorator]
-    def support(self) -> constraints.Constraint:
-        return constraints.greater_than(self.scale)
-
-    def log_density_of_log(self, u: ArrayLike) -> Array:
-        u, (alpha, scale) = self._aligned(u)
-        above = u - jnp.log(scale)
-        return jnp.where(above >= 0, jnp.log(alpha) - alpha * above, -jnp.inf)
-
-    def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        out, (alpha, scale) = self._for_draws(sample_shape)
-        return jnp.log(scale) + jax.random.exponential(key, out, alpha.dtype) / alpha
-
-    def cdf(self, value: ArrayLike) -> Array:
-        """`P(λ ≤ value)`."""
-        value, (alpha, scale) = self._aligned(value)
-        return -jnp.expm1(-alpha * jnp.log(jnp.maximum(value / scale, 1)))
-
-    def icdf(self, q: ArrayLike) -> Array:
-        """The `q`-quantile."""
-        q, (alpha, scale) = self._aligned(q)
-        return scale * jnp.exp(-jnp.log1p(-q) / alpha)
+    def law(self, width: int) -> Distribution:
+        return SquaredHalfCauchy(1.0 / width, self.slab)
 
     @property
-    def mean(self) -> Array:
-        return self._in_batch(lambda alpha, scale: scale * _pareto_moment(1, alpha))
-
-    @property
-    def variance(self) -> Array:
-        def variance(alpha: Array, scale: Array) -> Array:
-            first = _pareto_moment(1, jnp.maximum(alpha, 1.5))
-            return scale**2 * (_pareto_moment(2, alpha) - first**2)
-
-        return self._in_batch(variance)
+    def limit(self) -> Limit:
+        return Limit(0.0, levy.RegularizedHorseshoe(self.slab))
 
 
-class SquaredHalfCauchy(NodeVarianceLaw):
-    """The law of `S/(1 + slab S)`, `S = (scale |C|)²` with `C` standard Cauchy.
-
-    With `slab = 0` it is that of `S`; otherwise it is cut off at `1/slab` (Piironen and Vehtari,
-    2017).
+class Stable(Prior):
+    """`λ = scale · p^(-1/α) Pareto(α)`: infinite mean, limit `ρ̄(x) = (x / scale)^(-α)`.
 
     Args:
-        scale: positive, of any batch shape.
-        slab: at least 0.
-        validate_args: whether NumPyro checks the parameters.
+        alpha: index, in (0, 1).
+        scale: factor of every node variance, positive.
+
+    Example:
+        >>> from mogp import priors
+        >>> priors.Stable(0.5).at_width(10)
+        ParetoLaw(alpha=0.5, scale=0.01)
     """
 
-    arg_constraints = {"scale": constraints.positive, "slab": constraints.nonnegative}  # noqa: RUF012
-    reparametrized_params = ["scale", "slab"]  # noqa: RUF012
+    alpha: Real
+    scale: Real = 1.0
+    bounds: ClassVar = {"alpha": (0.0, 1.0), "scale": _POSITIVE}
 
-    def __init__(
-        self, scale: ArrayLike = 1.0, slab: ArrayLike = 0.0, *, validate_args: bool | None = None
-    ) -> None:
-        self.scale, self.slab = scale, slab
-        self._finish(validate_args)
-
-    @constraints.dependent_property(is_discrete=False, event_dim=0)  # type: ignore[untyped-decorator]
-    def support(self) -> constraints.Constraint:
-        if is_concrete(self.slab) and np.all(np.asarray(self.slab) == 0):
-            return constraints.positive
-        return constraints.interval(0.0, 1 / self.slab)
-
-    def log_density_of_log(self, u: ArrayLike) -> Array:
-        u, (scale, slab) = self._aligned(u)
-        share = slab * jnp.exp(jnp.minimum(u, 80))
-        inside = share < 1
-        log_rest = jnp.log1p(-jnp.where(inside, share, 0.5))  # log(1 - slab λ), and S = λ / that
-        v = u - log_rest - 2 * jnp.log(scale)
-        density = v / 2 - jax.nn.softplus(v) - math.log(math.pi) - log_rest
-        return jnp.where(inside, density, -jnp.inf)
-
-    def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        # A ratio of exponentials of normals: tan of a uniform would lose the lower tail.
-        out, (scale, slab) = self._for_draws(sample_shape)
-        normals = jnp.log(jnp.abs(jax.random.normal(key, (2, *out), scale.dtype)))
-        log_s = 2 * (normals[0] - normals[1] + jnp.log(scale))
-        some = slab > 0
-        cut = jax.nn.softplus(log_s + jnp.log(jnp.where(some, slab, 1)))
-        return jnp.where(jnp.broadcast_to(some, out), log_s - cut, log_s)
-
-    def cdf(self, value: ArrayLike) -> Array:
-        """`P(λ ≤ value)`."""
-        value, (scale, slab) = self._aligned(value)
-        value = jnp.maximum(value, 0)
-        rest = jnp.maximum(1 - slab * value, 0)
-        return 2 / math.pi * jnp.arctan2(jnp.sqrt(value), scale * jnp.sqrt(rest))
-
-    def icdf(self, q: ArrayLike) -> Array:
-        """The `q`-quantile."""
-        q, (scale, slab) = self._aligned(q)
-        s = (scale * jnp.tan(math.pi / 2 * q)) ** 2
-        return s / (1 + slab * s)
+    def law(self, width: int) -> Distribution:
+        return ParetoLaw(self.alpha, self.scale * width ** (-1.0 / self.alpha))
 
     @property
-    def mean(self) -> Array:
-        """Infinite without a slab."""
+    def limit(self) -> Limit:
+        return Limit(0.0, levy.Stable(self.alpha, self.scale))
 
-        def mean(scale: Array, slab: Array) -> Array:  # E S/(1 + c S) = r / (c (1 + r)), r = s √c
-            some = slab > 0
-            c = jnp.where(some, slab, 1)
-            r = scale * jnp.sqrt(c)
-            return jnp.where(some, r / (c * (1 + r)), jnp.inf)
 
-        return self._in_batch(mean)
+class GeneralizedGamma(Prior):
+    """Independent node variances that approximate a generalised gamma process ([DW], Section 3).
+
+    The limit is `η/Γ(1-α) x^(-1-α) e^(-b x)`, with expected sum `η b^(α-1)`; at width `p` the
+    expected sum is smaller.
+
+    Args:
+        alpha: index at zero, in (0, 1).
+        rate: `b`, positive.
+        mass: `η`, positive.
+
+    Example:
+        >>> from mogp import priors
+        >>> prior = priors.GeneralizedGamma(0.9)
+        >>> print(round(100 * float(prior.at_width(100).mean), 2))  # 1 in the limit
+        0.4
+    """
+
+    alpha: Real
+    rate: Real = 1.0
+    mass: Real = 1.0
+    bounds: ClassVar = {"alpha": (0.0, 1.0), "rate": _POSITIVE, "mass": _POSITIVE}
+
+    def law(self, width: int) -> Distribution:
+        return FiniteGeneralizedGamma(self.alpha, self.rate, self.mass, width)
 
     @property
-    def variance(self) -> Array:
-        """Infinite without a slab."""
-
-        def variance(scale: Array, slab: Array) -> Array:
-            some = slab > 0
-            c = jnp.where(some, slab, 1)
-            r = scale * jnp.sqrt(c)
-            return jnp.where(some, r / (2 * c**2 * (1 + r) ** 2), jnp.inf)
-
-        return self._in_batch(variance)
+    def limit(self) -> Limit:
+        return Limit(0.0, levy.GeneralizedGamma(self.alpha, self.rate, self.mass))
 
 
-def _pareto_moment(k: int, tau: Array) -> Array:
-    """`E Y^k` for `P(Y > y) = y^(-τ)`."""
-    finite = tau > k
-    return jnp.where(finite, tau / jnp.where(finite, tau - k, 1), jnp.inf)
+class GBFRY(Prior):
+    """Power laws at both ends: index `α` for the many small nodes, `τ` for the few large ones.
 
+    The distribution of [DW] (Section 3; Ayed, Lee and Caron, 2019) whose limit is the GBFRY Lévy
+    measure with expected total mass `mean`. At width `p` the expected sum is smaller, notably for
+    `α` near 1: `p * at_width(p).mean` is exact, and `total_mean` sets it.
 
-def _log_beta(a: Array, b: Array) -> Array:
-    """`log B(a, b)`; JAX's `betaln` is wrong by 1e-6 for arguments near 10."""
-    return gammaln(a) + gammaln(b) - gammaln(a + b)
+    Args:
+        alpha: in (0, 1); larger keeps more mass in small nodes.
+        tau: above 1; smaller makes the largest nodes larger.
+        mean: expected sum of the node variances at infinite width, positive.
+
+    Example:
+        >>> from mogp import priors
+        >>> law = priors.GBFRY(alpha=0.8, tau=5.0).at_width(2000)
+        >>> print(round(2000 * float(law.mean), 2))
+        0.85
+    """
+
+    alpha: Real
+    tau: Real
+    mean: Real = 1.0
+    bounds: ClassVar = {"alpha": (0.0, 1.0), "tau": (1.0, math.inf), "mean": _POSITIVE}
+
+    def law(self, width: int) -> Distribution:
+        scale = self.mean * (self.tau - 1) / (self.tau - self.alpha)
+        return FiniteGBFRY(self.alpha, self.tau, scale, width)
+
+    @property
+    def limit(self) -> Limit:
+        return Limit(0.0, levy.GBFRY(self.alpha, self.tau, self.mean))

@@ -1,4 +1,4 @@
-"""Iid approximations at finite width of laws that have no closed form there ([DW], Section 3)."""
+"""Independent node variances whose sum has a tempered limit ([DW], Section 3)."""
 
 import jax
 import jax.numpy as jnp
@@ -9,23 +9,28 @@ from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 
 from mogp._checks import is_concrete
-from mogp.levy._incomplete import log_killed, log_upper_gamma
-from mogp.priors._law import NodeVarianceLaw
+from mogp.levy.incomplete import log_killed, log_upper_gamma
+from mogp.priors._law import FamilyLaw
 from mogp.priors._power_integral import log_power_integral
 
 
-class FiniteGeneralizedGamma(NodeVarianceLaw):
-    """The law of `G [s b^α + (1-s) (t+b)^α]^(-1/α)`, `t = (α width / mass)^(1/α)`.
+class FiniteGeneralizedGamma(FamilyLaw):
+    """The distribution of `G [s b^α + (1-s) (t+b)^α]^(-1/α)`, `t = (α width / mass)^(1/α)`.
 
     `G ~ Gamma(1-α, 1)` and `s` uniform are independent. The density is
-    `α x^(-1-α) e^(-b x) (1 - e^(-t x)) / (Γ(1-α) [(t+b)^α - b^α])`.
+    `α x^(-1-α) e^(-b x) (1 - e^(-t x)) / (Γ(1-α) [(t+b)^α - b^α])`. The `cdf` is exact to 1e-9.
 
     Args:
         alpha: index at zero of the limit, in (0, 1).
         rate: `b`, positive.
         mass: `η` of the limit, positive.
         width: number of nodes `p`, at least 1.
-        validate_args: whether NumPyro checks the parameters.
+
+    Example:
+        >>> from mogp import priors
+        >>> law = priors.FiniteGeneralizedGamma(0.9, 1.0, 1.0, 100)
+        >>> print(round(100 * float(law.mean), 2))  # 1 in the limit
+        0.4
     """
 
     arg_constraints = {  # noqa: RUF012
@@ -45,64 +50,61 @@ class FiniteGeneralizedGamma(NodeVarianceLaw):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        self.alpha, self.rate, self.mass, self.width = alpha, rate, mass, width
-        self._finish(validate_args)
+        super().__init__(alpha, rate, mass, width, validate_args=validate_args)
 
-    def log_density_of_log(self, u: ArrayLike) -> Array:
-        u, (alpha, rate, mass, width) = self._aligned(u)
-        log_z, log_t = u + jnp.log(rate), self._log_t(alpha, rate, mass, width)
+    @staticmethod
+    def _tilt(alpha: Array, rate: Array, mass: Array, width: Array) -> tuple[Array, Array]:
+        """`log b` and `log t/b`."""
+        log_rate = jnp.log(rate)
+        return log_rate, _not_tiny(jnp.log(alpha * width / mass) / alpha - log_rate)
+
+    @classmethod
+    def _log_density(cls, u: Array, alpha: Array, *rest: Array) -> Array:
+        log_rate, log_t = cls._tilt(alpha, *rest)
+        log_z = u + log_rate
         killed = log_killed(log_t + log_z)
         return jnp.log(alpha) - alpha * log_z - jnp.exp(log_z) + killed - _log_norm(alpha, log_t)
 
-    def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        shape, (alpha, rate, mass, width) = self._for_draws(sample_shape)
-        log_t = self._log_t(alpha, rate, mass, width)
-        return _sample_tempered(key, shape, alpha, log_t) - jnp.log(rate)
+    @classmethod
+    def _draw_log(cls, key: Array, shape: tuple[int, ...], alpha: Array, *rest: Array) -> Array:
+        log_rate, log_t = cls._tilt(alpha, *rest)
+        return _draw_log_tempered(key, shape, alpha, log_t) - log_rate
 
-    def cdf(self, value: ArrayLike) -> Array:
-        """`P(λ ≤ value)`, to 1e-9."""
-        value, (alpha, rate, mass, width) = self._aligned(value)
+    @classmethod
+    def _below(cls, value: Array, alpha: Array, *rest: Array) -> Array:
+        log_rate, log_t = cls._tilt(alpha, *rest)
         positive = value > 0
-        log_z = jnp.log(jnp.where(positive, value, 1)) + jnp.log(rate)
-        return jnp.where(
-            positive, _tempered_cdf(log_z, alpha, self._log_t(alpha, rate, mass, width)), 0
-        )
+        log_z = jnp.log(jnp.where(positive, value, 1)) + log_rate
+        return jnp.where(positive, _tempered_cdf(log_z, alpha, log_t), 0)
 
-    @property
-    def mean(self) -> Array:
-        """Exact at this width."""
-        return self._in_batch(lambda *p: self._moment(1, *p))
-
-    @property
-    def variance(self) -> Array:
-        """Exact at this width."""
-        return self._in_batch(lambda *p: self._moment(2, *p) - self._moment(1, *p) ** 2)
-
-    def _moment(self, k: int, alpha: Array, rate: Array, mass: Array, width: Array) -> Array:
-        return _tempered_moment(k, alpha, self._log_t(alpha, rate, mass, width)) / rate**k
-
-    @staticmethod
-    def _log_t(alpha: Array, rate: Array, mass: Array, width: Array) -> Array:
-        """`log t/b`."""
-        return _not_tiny(jnp.log(alpha * width / mass) / alpha - jnp.log(rate))
+    @classmethod
+    def _moments(cls, alpha: Array, rate: Array, *rest: Array) -> tuple[Array, Array]:
+        _, log_t = cls._tilt(alpha, rate, *rest)
+        mean, second = (_tempered_moment(k, alpha, log_t) / rate**k for k in (1, 2))
+        return mean, second - mean**2
 
 
-class FiniteGBFRY(NodeVarianceLaw):
-    """The law of `scale · Y G [s + (1-s) (1+t)^α]^(-1/α)`, `t = (α width τ / (τ-α))^(1/α)`.
+class FiniteGBFRY(FamilyLaw):
+    """The distribution of `scale · Y G [s + (1-s) (1+t)^α]^(-1/α)`, `t = (α width τ/(τ-α))^(1/α)`.
 
     `Y ~ Pareto(τ)`, `G ~ Gamma(1-α, 1)` and `s` uniform are independent. With `z = λ / scale` its
     density is `τ α / (scale Γ(1-α) [(1+t)^α - 1]) · z^(-1-α) J(z)`, where
-    `J(z) = ∫_0^1 w^(τ-α-1) exp(-z w) (1 - exp(-t z w)) dw` is computed without cancellation.
+    `J(z) = ∫_0^1 w^(τ-α-1) exp(-z w) (1 - exp(-t z w)) dw` is computed without cancellation. The
+    `cdf` is exact to 1e-9.
 
     Args:
         alpha: index at zero of the limit, in (0, 1).
         tau: tail index, above `alpha`.
         scale: positive.
         width: number of nodes `p`, at least 1.
-        validate_args: whether NumPyro checks the parameters.
 
     Raises:
-        ValueError: if a concrete parameter is outside its range.
+        ValueError: if `tau` is not above `alpha`.
+
+    Example:
+        >>> from mogp import priors
+        >>> print(round(100 * float(priors.FiniteGBFRY(0.5, 2.0, 1.0, 100).mean), 2))
+        1.5
     """
 
     arg_constraints = {  # noqa: RUF012
@@ -124,63 +126,56 @@ class FiniteGBFRY(NodeVarianceLaw):
     ) -> None:
         if is_concrete(alpha, tau) and not np.all(np.asarray(tau) > np.asarray(alpha)):
             raise ValueError(f"tau must be above alpha, got tau={tau} and alpha={alpha}")
-        self.alpha, self.tau, self.scale, self.width = alpha, tau, scale, width
-        self._finish(validate_args)
+        super().__init__(alpha, tau, scale, width, validate_args=validate_args)
 
-    def log_density_of_log(self, u: ArrayLike) -> Array:
-        u, (alpha, tau, scale, width) = self._aligned(u)
-        log_t = self._log_t(alpha, tau, width)
+    @staticmethod
+    def _tilt(alpha: Array, tau: Array, width: Array) -> Array:
+        """`log t`."""
+        return _not_tiny(jnp.log(alpha * width * tau / (tau - alpha)) / alpha)
+
+    @staticmethod
+    def _log_density(u: Array, alpha: Array, tau: Array, scale: Array, width: Array) -> Array:
+        log_t = FiniteGBFRY._tilt(alpha, tau, width)
         log_z = u - jnp.log(scale)
         integral = log_power_integral(log_z, tau - alpha, log_t)
         return jnp.log(tau * alpha) - alpha * log_z + integral - _log_norm(alpha, log_t)
 
-    def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        shape, (alpha, tau, scale, width) = self._for_draws(sample_shape)
+    @staticmethod
+    def _draw_log(
+        key: Array, shape: tuple[int, ...], alpha: Array, tau: Array, scale: Array, width: Array
+    ) -> Array:
         pareto, tempered = jax.random.split(key)
         log_y = jax.random.exponential(pareto, shape, alpha.dtype) / tau
-        log_x = _sample_tempered(tempered, shape, alpha, self._log_t(alpha, tau, width))
-        return jnp.log(scale) + log_x + log_y
-
-    def cdf(self, value: ArrayLike) -> Array:
-        """`P(λ ≤ value)`, to 1e-9."""
-        value, (alpha, tau, scale, width) = self._aligned(value)
-        positive = value > 0
-        u = jnp.log(jnp.where(positive, value, 1))
-        below = _tempered_cdf(u - jnp.log(scale), alpha, self._log_t(alpha, tau, width))
-        moved = jnp.exp(self.log_density_of_log(u)) / tau  # past `value` by the Pareto factor
-        return jnp.where(positive, jnp.clip(below - moved, 0, 1), 0)
-
-    @property
-    def mean(self) -> Array:
-        """Exact at this width; infinite for `τ ≤ 1`."""
-        return self._in_batch(lambda *p: self._moment(1, *p))
-
-    @property
-    def variance(self) -> Array:
-        """Exact at this width; infinite for `τ ≤ 2`."""
-
-        def variance(*parameters: Array) -> Array:
-            second = self._moment(2, *parameters)
-            infinite = jnp.isinf(second)
-            return jnp.where(infinite, jnp.inf, second - self._moment(1, *parameters) ** 2)
-
-        return self._in_batch(variance)
-
-    def _moment(self, k: int, alpha: Array, tau: Array, scale: Array, width: Array) -> Array:
-        pareto = tau / jnp.where(tau > k, tau - k, 1)
-        moment = scale**k * pareto * _tempered_moment(k, alpha, self._log_t(alpha, tau, width))
-        return jnp.where(tau > k, moment, jnp.inf)
+        log_t = FiniteGBFRY._tilt(alpha, tau, width)
+        return jnp.log(scale) + _draw_log_tempered(tempered, shape, alpha, log_t) + log_y
 
     @staticmethod
-    def _log_t(alpha: Array, tau: Array, width: Array) -> Array:
-        return _not_tiny(jnp.log(alpha * width * tau / (tau - alpha)) / alpha)
+    def _below(value: Array, alpha: Array, tau: Array, scale: Array, width: Array) -> Array:
+        positive = value > 0
+        u = jnp.log(jnp.where(positive, value, 1))
+        log_t = FiniteGBFRY._tilt(alpha, tau, width)
+        below = _tempered_cdf(u - jnp.log(scale), alpha, log_t)
+        # The Pareto factor moves this much past `value`.
+        moved = jnp.exp(FiniteGBFRY._log_density(u, alpha, tau, scale, width)) / tau
+        return jnp.where(positive, jnp.clip(below - moved, 0, 1), 0)
+
+    @staticmethod
+    def _moments(alpha: Array, tau: Array, scale: Array, width: Array) -> tuple[Array, Array]:
+        log_t = FiniteGBFRY._tilt(alpha, tau, width)
+
+        def moment(k: int) -> Array:
+            pareto = tau / jnp.where(tau > k, tau - k, 1)
+            return scale**k * pareto * _tempered_moment(k, alpha, log_t)
+
+        mean, variance = moment(1), moment(2) - moment(1) ** 2
+        return jnp.where(tau > 1, mean, jnp.inf), jnp.where(tau > 2, variance, jnp.inf)
 
 
-# The law of G [s + (1-s) (1+t)^α]^(-1/α), with density ∝ z^(-1-α) e^(-z) (1 - e^(-tz)).
+# The distribution of G [s + (1-s) (1+t)^α]^(-1/α), with density ∝ z^(-1-α) e^(-z) (1 - e^(-tz)).
 
 
 def _not_tiny(log_t: Array) -> Array:
-    """With `α < 1/p` it is below the smallest float; the law is the same from here on."""
+    """At least -34: with `α < 1/p` `t` is below the smallest float, and the distribution stays."""
     return jnp.maximum(log_t, -34)
 
 
@@ -189,7 +184,7 @@ def _log_norm(alpha: Array, log_t: Array) -> Array:
     return gammaln(1 - alpha) + _log_expm1(alpha * jax.nn.softplus(log_t))
 
 
-def _sample_tempered(key: Array, shape: tuple[int, ...], alpha: Array, log_t: Array) -> Array:
+def _draw_log_tempered(key: Array, shape: tuple[int, ...], alpha: Array, log_t: Array) -> Array:
     """Draws of the logarithm."""
     gamma, uniform = jax.random.split(key)
     log_s = -jax.random.exponential(uniform, shape, alpha.dtype)

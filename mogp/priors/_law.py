@@ -1,28 +1,53 @@
-"""What every node-variance law offers, as a NumPyro distribution."""
+"""Distributions of the node variance, written down in its logarithm."""
 
 import abc
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax.numpy as jnp
+import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, constraints
 
 from mogp._arrays import as_float, inside_positive, with_rank
+from mogp.priors._any_law import has_density, log_density_of_log, sample_log
+from mogp.priors._show import show
 
 
 class NodeVarianceLaw(Distribution):
-    """A continuous law on (0, ∞), written down in `u = log λ`.
+    """A NumPyro distribution on (0, ∞) that is exact in `u = log λ`.
 
-    Node variances of wide networks span hundreds of orders of magnitude, so the log-density and the
-    sampler of `u` are the primitives; those of `λ` follow.
+    Node variances of wide networks span hundreds of orders of magnitude, so that the log-density
+    and the draws of `u` come first; those of `λ` follow. A distribution of your own that derives
+    from this class defines these two methods, and is then as exact as those here.
+
+    Example:
+        >>> from mogp import priors
+        >>> law = priors.Gamma(1.0).at_width(1000)
+        >>> isinstance(law, priors.NodeVarianceLaw)
+        True
+        >>> print(round(float(law.log_density_of_log(-2000.0)), 2))  # e^-2000 is 0 as a float
+        -8.91
     """
 
     support = constraints.positive
 
+    @property
+    def has_density(self) -> bool:
+        """Whether `log λ` has a density; see `priors.has_density`."""
+        return True
+
     @abc.abstractmethod
     def log_density_of_log(self, u: ArrayLike) -> Array:
-        """Log-density of `u = log λ`: `log p(e^u) + u`, the Jacobian included."""
+        """Log-density of `u = log λ`, which is `log p(e^u) + u`, the Jacobian included.
+
+        Args:
+            u: logarithms, of any shape that broadcasts against the batch shape.
+
+        Returns:
+            An array of the common shape; minus infinity outside the support.
+        """
 
     @abc.abstractmethod
     def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
@@ -30,7 +55,8 @@ class NodeVarianceLaw(Distribution):
 
     def log_prob(self, value: ArrayLike) -> Array:
         """Log-density of `λ`, elementwise; minus infinity outside (0, ∞)."""
-        value, _ = self._aligned(value)
+        value = as_float(value)
+        value = with_rank(value, max(value.ndim, len(self.batch_shape)))
         inside, value = inside_positive(value)
         u = jnp.log(value)
         log_density = self.log_density_of_log(u)
@@ -40,35 +66,66 @@ class NodeVarianceLaw(Distribution):
         """Draws of `λ`, of shape `sample_shape + batch_shape`."""
         return jnp.exp(self.sample_log(key, sample_shape))
 
-    def scaled(self, factor: ArrayLike) -> "NodeVarianceLaw":
-        """The law of `factor · λ`, `factor` positive, of the same batch shape or a scalar."""
-        return ScaledLaw(self, factor)
+    def __repr__(self) -> str:
+        return show(self)
 
-    def _finish(self, validate_args: bool | None) -> None:
-        """NumPyro's part of the constructor: the batch shape is that of the parameters."""
-        shapes = (jnp.shape(getattr(self, name)) for name in self.arg_constraints)
-        super().__init__(batch_shape=jnp.broadcast_shapes(*shapes), validate_args=validate_args)
-
-    def _for_draws(self, sample_shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[Array]]:
-        """The shape of draws, and the parameters for them."""
-        shape = (*sample_shape, *self.batch_shape)
-        return shape, self._parameters(self._dtype(), len(shape))
-
-    def _in_batch(self, moment: Callable[..., Array]) -> Array:
-        """A function of the parameters, of the batch shape."""
-        parameters = self._parameters(self._dtype(), len(self.batch_shape))
-        return jnp.broadcast_to(moment(*parameters), self.batch_shape)
+    # The parameters are those named in `arg_constraints`.
 
     def _aligned(self, value: ArrayLike) -> tuple[Array, list[Array]]:
-        """The value and the parameters, all of one rank."""
+        """The value and the parameters, all of one rank, in the precision of the value."""
         value = as_float(value)
         ndim = max(value.ndim, len(self.batch_shape))
         return with_rank(value, ndim), self._parameters(value.dtype, ndim)
 
     def _parameters(self, dtype: jnp.dtype, ndim: int) -> list[Array]:
-        """The parameters in the precision and of the rank of the value they are used with."""
         parameters = (getattr(self, name) for name in self.arg_constraints)
         return [with_rank(jnp.asarray(value, dtype), ndim) for value in parameters]
+
+
+class FamilyLaw(NodeVarianceLaw):
+    """A distribution of a parametric family: four functions of arrays, and its parameters.
+
+    The functions take the parameters last, in the order of `arg_constraints`, of the rank of the
+    first argument or as scalars.
+    """
+
+    _log_density: ClassVar[Callable[..., Array]]  # of u
+    _draw_log: ClassVar[Callable[..., Array]]  # of a key and a shape, that of the result
+    _below: ClassVar[Callable[..., Array]]  # P(λ ≤ value), of a value
+    _moments: ClassVar[Callable[..., tuple[Array, Array]]]  # mean and variance
+
+    def __init__(self, *parameters: ArrayLike, validate_args: bool | None = None) -> None:
+        for name, value in zip(self.arg_constraints, parameters, strict=True):
+            setattr(self, name, value)
+        shape = jnp.broadcast_shapes(*map(jnp.shape, parameters))
+        super().__init__(batch_shape=shape, validate_args=validate_args)
+
+    def log_density_of_log(self, u: ArrayLike) -> Array:
+        u, parameters = self._aligned(u)
+        return self._log_density(u, *parameters)
+
+    def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        shape = (*sample_shape, *self.batch_shape)
+        return self._draw_log(key, shape, *self._parameters(self._dtype(), len(shape)))
+
+    def cdf(self, value: ArrayLike) -> Array:
+        """The probability `P(λ ≤ value)`, elementwise."""
+        value, parameters = self._aligned(value)
+        return self._below(value, *parameters)
+
+    @property
+    def mean(self) -> Array:
+        """The mean, of the batch shape; infinite where the tail is that heavy."""
+        return self._in_batch(0)
+
+    @property
+    def variance(self) -> Array:
+        """The variance, of the batch shape; infinite where the tail is that heavy."""
+        return self._in_batch(1)
+
+    def _in_batch(self, place: int) -> Array:
+        parameters = self._parameters(self._dtype(), len(self.batch_shape))
+        return jnp.broadcast_to(self._moments(*parameters)[place], self.batch_shape)
 
     def _dtype(self) -> jnp.dtype:
         """The precision of draws and moments: that of the parameters."""
@@ -76,19 +133,24 @@ class NodeVarianceLaw(Distribution):
 
 
 class ScaledLaw(NodeVarianceLaw):
-    """The law of `factor · λ`.
+    """The distribution of `factor · λ`.
 
     Args:
-        base: law of `λ`.
-        factor: positive; a scalar, or of the batch shape of the law.
-        validate_args: whether NumPyro checks the factor.
+        base: any NumPyro distribution of `λ` on [0, ∞).
+        factor: positive; a scalar, or of the batch shape of the base.
+
+    Example:
+        >>> from numpyro import distributions as dist
+        >>> from mogp import priors
+        >>> print(priors.ScaledLaw(dist.Exponential(1.0), 3.0).mean)
+        3.0
     """
 
     arg_constraints = {"factor": constraints.positive}  # noqa: RUF012
     pytree_data_fields = ("base", "factor")
 
     def __init__(
-        self, base: NodeVarianceLaw, factor: ArrayLike, *, validate_args: bool | None = None
+        self, base: Distribution, factor: ArrayLike, *, validate_args: bool | None = None
     ) -> None:
         self.base, self.factor = base, factor
         Distribution.__init__(self, batch_shape=base.batch_shape, validate_args=validate_args)
@@ -104,30 +166,60 @@ class ScaledLaw(NodeVarianceLaw):
             constraints.positive if inner is constraints.positive else constraints.greater_than(low)
         )
 
+    @property
+    def has_density(self) -> bool:
+        return has_density(self.base)
+
     def log_density_of_log(self, u: ArrayLike) -> Array:
         u, (factor,) = self._aligned(u)
-        return self.base.log_density_of_log(u - jnp.log(factor))
+        return log_density_of_log(self.base, u - jnp.log(factor))
 
     def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        draws = self.base.sample_log(key, sample_shape)
+        draws = sample_log(self.base, key, sample_shape)
         return draws + jnp.log(with_rank(jnp.asarray(self.factor, draws.dtype), draws.ndim))
 
     def cdf(self, value: ArrayLike) -> Array:
-        """`P(λ ≤ value)`."""
+        """The probability `P(λ ≤ value)`, where the base tells it."""
         value, (factor,) = self._aligned(value)
-        return self.base.cdf(value / factor)
+        return self.base.cdf(jnp.maximum(value / factor, 0))
 
     def icdf(self, q: ArrayLike) -> Array:
-        """The `q`-quantile."""
+        """The `q`-quantile, where the base tells it."""
         quantile = self.base.icdf(q)
         return quantile * with_rank(jnp.asarray(self.factor, quantile.dtype), quantile.ndim)
 
     @property
     def mean(self) -> Array:
-        """Exact."""
+        """The mean of the base times the factor."""
         return self.base.mean * self.factor
 
     @property
     def variance(self) -> Array:
-        """Exact."""
+        """The variance of the base times the square of the factor."""
         return self.base.variance * self.factor**2
+
+
+def scaled(law: Distribution, factor: ArrayLike) -> Distribution:
+    """The distribution of `factor · λ`.
+
+    A distribution with a method `scaled` is asked for it: one of your own with a point mass should
+    have it, as a `ScaledLaw` of it can be drawn, but has no `log_prob`.
+
+    Args:
+        law: a NumPyro distribution on [0, ∞).
+        factor: positive; a scalar, or of the batch shape of the distribution.
+
+    Returns:
+        A distribution of the same batch shape: a `ScaledLaw` of one with a density.
+
+    Example:
+        >>> from mogp import priors
+        >>> print(priors.scaled(priors.GammaLaw(2.0, 4.0), 3.0).mean)
+        1.5
+    """
+    own = getattr(law, "scaled", None)
+    if own is not None:
+        return own(factor)
+    if isinstance(law, dist.Delta):
+        return dist.Delta(law.v * factor)
+    return ScaledLaw(law, factor)

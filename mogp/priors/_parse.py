@@ -4,48 +4,26 @@ import ast
 import re
 
 from mogp._checks import check_choice
-from mogp.priors._prior import (
-    GBFRY,
-    Bernoulli,
-    Beta,
-    BetaPareto,
-    Deterministic,
-    Gamma,
-    GeneralizedGamma,
-    GroupLasso,
-    Horseshoe,
-    InverseGamma,
-    Prior,
-    RegularizedHorseshoe,
-    Stable,
-)
+from mogp.priors import _families as families
+from mogp.priors._prior import Prior
 
-_BY_NAME: dict[str, type[Prior]] = {
-    "iid": Deterministic,
-    **{
-        kind.__name__.lower(): kind
-        for kind in (
-            Deterministic,
-            GroupLasso,
-            InverseGamma,
-            Bernoulli,
-            Gamma,
-            Beta,
-            BetaPareto,
-            Horseshoe,
-            RegularizedHorseshoe,
-            Stable,
-            GeneralizedGamma,
-            GBFRY,
-        )
-    },
+# Every prior whose parameters are numbers.
+_BY_NAME: dict[str, type[Prior]] = {"iid": families.Deterministic} | {
+    name.lower(): kind
+    for name, kind in vars(families).items()
+    if isinstance(kind, type) and issubclass(kind, Prior) and kind.__module__ == families.__name__
 }
+_BY_NAME.pop("spikeandslab")  # its slab is a distribution
 
 
 def parse(text: str) -> Prior:
-    """The prior written as `name` or `name(parameter=number, ...)`.
+    """The prior that a text such as `name` or `name(parameter=number, ...)` stands for.
 
-    Names are those of the classes in lower case, and `iid` for `Deterministic()`.
+    Args:
+        text: names are those of the classes, in any case, and `iid` for `Deterministic()`.
+
+    Returns:
+        The prior.
 
     Raises:
         ValueError: for an unknown name, unknown or missing parameters, values out of range, or text
@@ -78,7 +56,13 @@ def parse(text: str) -> Prior:
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """Priors between commas, those inside parentheses apart.
+    """The parts of a list of priors, split at the commas outside parentheses.
+
+    Args:
+        text: names of priors, as `parse` reads them, between commas.
+
+    Returns:
+        The names, without spaces around them.
 
     Example:
         >>> from mogp import priors

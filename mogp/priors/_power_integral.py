@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mogp.levy._incomplete import log_killed
+from mogp.levy.incomplete import log_killed
 
 
 def log_power_integral(log_z: ArrayLike, power: ArrayLike, log_t: ArrayLike) -> Array:
