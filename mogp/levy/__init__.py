@@ -1,35 +1,31 @@
-"""Lévy measures: what is left of a node-variance law at infinite width."""
+"""Lévy measures: what is left of the law of a node variance at infinite width."""
 
-from mogp.levy._families import (
-    Beta,
-    Gamma,
-    GeneralizedGamma,
-    InverseGaussian,
-    NoJumps,
-    RegularizedHorseshoe,
-    Stable,
-    StableBeta,
-)
+from mogp.levy._beta import Beta, RegularizedHorseshoe, StableBeta
+from mogp.levy._compound import CompoundPoisson
 from mogp.levy._jumps import Jumps, num_jumps
-from mogp.levy._measure import LevyMeasure
+from mogp.levy._measure import LevyMeasure, Rescaled, Sum
 from mogp.levy._pareto import GBFRY, BetaPareto
-from mogp.levy._tabulated import CompoundPoisson, FromDensity, Thinned
+from mogp.levy._stable import NoJumps, Stable
+from mogp.levy._tabulated import FromDensity, Thinned
+from mogp.levy._tempered import Gamma, GeneralizedGamma, InverseGaussian
 
 __all__ = [
     "GBFRY",
     "Beta",
     "BetaPareto",
     "CompoundPoisson",
+    "FromDensity",
     "Gamma",
     "GeneralizedGamma",
     "InverseGaussian",
-    "FromDensity",
     "Jumps",
     "LevyMeasure",
     "NoJumps",
     "RegularizedHorseshoe",
+    "Rescaled",
     "Stable",
     "StableBeta",
+    "Sum",
     "Thinned",
     "num_jumps",
 ]

@@ -1,6 +1,6 @@
 """The inverse of the tail: the size of a jump from its arrival time."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,20 +10,18 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mogp._arrays import aligned
-
-if TYPE_CHECKING:
-    from mogp.levy._measure import LevyMeasure
+from mogp.levy._abstract import AbstractMeasure
 
 _MAX_STEPS = 100
 _CELLS = 512  # of the table
 _TABLE_SIZE = 8 * _CELLS  # arrays at least this large are looked up
 
 
-def log_inverse_tail(measure: "LevyMeasure", u: ArrayLike) -> Array:
+def log_inverse_tail(measure: AbstractMeasure, u: ArrayLike) -> Array:
     """`log ρ̄⁻¹(u)`, elementwise.
 
-    Solved for each element; for many elements and scalar parameters interpolated, where that is
-    within 1e-10 (1e-5 in float32) of `log u` at points between the nodes of the table.
+    Solved for each element; for many elements interpolated, where that is within 1e-10 (1e-5 in
+    float32) of `log u` at points between the nodes of the table.
     """
     u, mass = aligned(u, measure.total_mass)
     inside = (u > 0) & (u < mass)
@@ -36,9 +34,9 @@ def log_inverse_tail(measure: "LevyMeasure", u: ArrayLike) -> Array:
 
 
 @eqx.filter_custom_jvp
-def _inverse(measure: "LevyMeasure", w: Array) -> Array:
+def _inverse(measure: AbstractMeasure, w: Array) -> Array:
     """`v` with `log ρ̄(e^v) = w`."""
-    if w.size >= _TABLE_SIZE and measure.batch_shape == ():
+    if w.size >= _TABLE_SIZE:
         return _looked_up(measure, w)
     return _solved(measure, w)
 
@@ -48,15 +46,15 @@ def _inverse_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     measure, w = primals
     by_measure, by_w = tangents
     v = _inverse(measure, w)
-    slope = -jnp.exp(measure._log_density(v) - w)
+    slope = -jnp.exp(measure.log_density_inside(v) - w)
     tangent = jnp.zeros_like(v) if by_w is None else by_w
     if any(leaf is not None for leaf in jax.tree.leaves(by_measure)):
-        tail_of = lambda m: m._log_tail(v)  # noqa: E731
+        tail_of = lambda m: m.log_tail_inside(v)  # noqa: E731
         tangent = tangent - eqx.filter_jvp(tail_of, (measure,), (by_measure,))[1]
     return v, tangent / slope
 
 
-def _solved(measure: "LevyMeasure", w: Array) -> Array:
+def _solved(measure: AbstractMeasure, w: Array) -> Array:
     """Newton's method on the line of the measure, with bisection where it leaves the bracket."""
     tolerance = 4 * float(np.finfo(w.dtype).eps)
 
@@ -66,8 +64,8 @@ def _solved(measure: "LevyMeasure", w: Array) -> Array:
 
     def advance(state: Any) -> Any:
         last, q, low, high, count = state
-        v, rise = jax.jvp(measure._line, (q,), (jnp.ones_like(q),))
-        log_tail, log_density = measure._log_tail_and_density(v)
+        v, rise = jax.jvp(measure.line, (q,), (jnp.ones_like(q),))
+        log_tail, log_density = measure.log_tail_and_density_inside(v)
         excess = log_tail - w
         low, high = jnp.where(excess > 0, q, low), jnp.where(excess < 0, q, high)
         step = excess * jnp.exp(log_tail - log_density) / rise
@@ -83,14 +81,13 @@ def _solved(measure: "LevyMeasure", w: Array) -> Array:
         step = jnp.where(good | jnp.isnan(excess), step, other)
         return step, q + step, low, high, count + 1
 
-    w = jnp.broadcast_to(w, jnp.broadcast_shapes(w.shape, measure.batch_shape))
-    q = measure._start(w)
+    q = measure.line_start(w)
     infinite = jnp.full_like(q, jnp.inf)
     state = (infinite, q, -infinite, infinite, 0)
-    return measure._line(jax.lax.while_loop(going, advance, state)[1])
+    return measure.line(jax.lax.while_loop(going, advance, state)[1])
 
 
-def _looked_up(measure: "LevyMeasure", w: Array) -> Array:
+def _looked_up(measure: AbstractMeasure, w: Array) -> Array:
     """Quintic Hermite interpolation in `log u`, if it is precise enough; solved otherwise."""
     low, high = jnp.min(w), jnp.max(w)
     width = jnp.maximum(high - low, 1e-3) / _CELLS
@@ -109,7 +106,7 @@ def _looked_up(measure: "LevyMeasure", w: Array) -> Array:
     def tabulated(v: Array) -> tuple[Array, Array]:
         """The table for the values at the points, and whether it is precise."""
         nodes, between = v[::2], v[1::2]
-        log_density, rise = jax.jvp(measure._log_density, (nodes,), (jnp.ones_like(nodes),))
+        log_density, rise = jax.jvp(measure.log_density_inside, (nodes,), (jnp.ones_like(nodes),))
         slope = -jnp.exp(points[::2] - log_density)
         table = _hermite(nodes, slope * width, slope * (1 - slope * rise) * width**2)
         errors = (at(points[1::2], table) - between) / slope[:-1]

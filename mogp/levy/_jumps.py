@@ -38,10 +38,9 @@ class Jumps(NamedTuple):
 
 def ranked_jumps(measure: "LevyMeasure", num: int, key: Array, shape: tuple[int, ...]) -> Jumps:
     """The largest jumps of processes of intensity `measure`."""
-    arrivals = arrival_times(key, (*shape, *measure.batch_shape, num), dtype_of(measure))
-    measure = measure._with_axis()
+    arrivals = arrival_times(key, (*shape, num), dtype_of(measure))
     sizes = measure.inverse_tail(arrivals)
-    real = arrivals < jnp.broadcast_to(measure.total_mass, arrivals.shape)
+    real = arrivals < measure.total_mass
     return _with_residual(measure, sizes, arrivals, real, sizes[..., -1:])
 
 
@@ -54,20 +53,21 @@ def jumps_above(
     real = sizes > limit
     last = jnp.maximum(limit, sizes[..., -1:])
     sizes = jnp.where(real, sizes, 0)
-    return _with_residual(measure._with_axis(), sizes, jumps.arrivals, real, last)
+    return _with_residual(measure, sizes, jumps.arrivals, real, last)
 
 
-def total_from_jumps(measure: "LevyMeasure", key: Array, weight: Array, num: int) -> Array:
+def total_from_jumps(
+    measure: "LevyMeasure", key: Array, shape: tuple[int, ...], weight: Array, num: int
+) -> Array:
     """Sums of the jumps of intensity `weight * measure`: the largest, and a gamma variable."""
     by_time, by_rest = jax.random.split(key)
-    arrivals = arrival_times(by_time, (*weight.shape, num), weight.dtype) / weight[..., None]
-    measure = measure._with_axis()
+    arrivals = arrival_times(by_time, (*shape, num), weight.dtype) / weight
     sizes = measure.inverse_tail(arrivals)
     last = sizes[..., -1:]
     mean, variance = (weight * moment for moment in _two_moments(measure, last))
     some = variance > 0
-    shape = jnp.where(some, mean**2 / jnp.where(some, variance, 1), 1)
-    rest = jax.random.gamma(by_rest, shape) / shape * mean
+    gamma_shape = jnp.where(some, mean**2 / jnp.where(some, variance, 1), 1)
+    rest = jax.random.gamma(by_rest, gamma_shape) / gamma_shape * mean
     return jnp.sum(sizes, -1) + jnp.where(some, rest, mean)
 
 

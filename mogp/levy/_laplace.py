@@ -27,34 +27,30 @@ def laplace_exponent(measure: "LevyMeasure", t: Array) -> Array:
     inside = (t > 0) & (t < jnp.inf)
     t_in = jnp.where(inside, t, 1)
 
-    def front(x: Array) -> Array:
-        return x[None] if x.ndim else x
-
     log_t = jnp.log(t_in)
     start = jnp.maximum(math.log(_NEAR) - log_t, jnp.log(low))
     end = jnp.minimum(math.log(_FAR) - log_t, jnp.log(high))
     orders = jnp.arange(1, _ORDER + 1).astype(t.dtype).reshape(-1, *(1,) * t.ndim)
     signs = np.array([(-1) ** (j + 1) / math.factorial(j) for j in range(1, _ORDER + 1)])
-    log_moments = measure.log_moment_of_log(orders, front(math.log(_NEAR) - log_t))
-    near = jnp.exp(log_moments + orders * front(log_t))
+    log_moments = measure.log_moment_of_log(orders, (math.log(_NEAR) - log_t)[None])
+    near = jnp.exp(log_moments + orders * log_t[None])
     series = jnp.tensordot(jnp.asarray(signs, t.dtype), near, axes=1)
     head = -jnp.expm1(-jnp.exp(log_t + start)) * jnp.exp(measure.log_tail_of_log(start))
 
     nodes, weights = (jnp.asarray(part, series.dtype) for part in _rule())
     nodes, weights = (part.reshape(-1, *(1,) * series.ndim) for part in (nodes, weights))
-    over = (len(nodes), *series.shape)
 
     def body(first: Array, last: Array) -> Array:
-        span = jnp.broadcast_to(last - first, over)
-        v = jnp.broadcast_to(last, over) - jnp.broadcast_to(nodes, over) * span
-        x = jnp.exp(jnp.broadcast_to(log_t, over) + v)
+        span = (last - first)[None]
+        v = last[None] - nodes * span
+        x = jnp.exp(log_t[None] + v)
         tail = jnp.exp(measure.log_tail_of_log(v))
-        return jnp.sum(jnp.broadcast_to(weights, over) * span * x * jnp.exp(-x) * tail, axis=0)
+        return jnp.sum(weights * span * x * jnp.exp(-x) * tail, axis=0)
 
     end = jnp.maximum(start, end)
     total = series + head
     first = start
-    for kink in measure._kinks():
+    for kink in measure.kinks:
         last = jnp.clip(jnp.log(aligned(kink, t)[0]), start, end)
         total, first = total + body(first, last), last
     total = total + body(first, end)

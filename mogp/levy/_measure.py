@@ -1,132 +1,72 @@
-"""What every Lévy measure offers."""
+"""What every Lévy measure offers; sums of measures, and measures with larger or more jumps."""
 
 import abc
 import functools
-from collections.abc import Callable
-from typing import Any, ClassVar, Self, TypeVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mogp._arrays import Real, aligned, as_float, with_rank
+from mogp._arrays import Real, aligned, as_float
 from mogp._checks import check_between, check_count
+from mogp.levy._abstract import POSITIVE, AbstractMeasure, compiled, extended, log_of_size
 from mogp.levy._inverse import log_inverse_tail
 from mogp.levy._jumps import Jumps, dtype_of, jumps_above, ranked_jumps, total_from_jumps
 from mogp.levy._laplace import laplace_exponent
 
-F = TypeVar("F", bound=Callable[..., Any])
 
+class LevyMeasure(AbstractMeasure):
+    """A Lévy measure `ρ` on (0, ∞): the intensity of the jumps of a prior at infinite width.
 
-def _compiled(method: F) -> F:
-    """The method under `jit`, with numbers traced: eager calls compile once, not once a value."""
-    jitted = eqx.filter_jit(method)
+    It satisfies `∫ min(1, x) ρ(dx) < ∞`. Its parameters are scalars: numbers, arrays without axes
+    or tracers; `jax.vmap` works over measures. Elementwise methods take arrays of any shape. All
+    methods run under `jit`, `vmap` and `grad`, in the precision of arguments and parameters. A
+    concrete parameter out of its range raises `ValueError`, a traced one makes the results NaN.
 
-    @functools.wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        args, kwargs = jax.tree.map(
-            lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, (args, kwargs)
-        )
-        return jitted(*args, **kwargs)
+    An own measure is a subclass with parameters as fields. It must define `log_density_inside`,
+    `log_tail_inside`, `log_moment_inside`, `index_at_zero` and `index_at_infinity`. It may define
+    `bounds`, and `support` and `total_mass` where they are not (0, ∞) and infinity. `line`,
+    `line_start`, `log_tail_and_density_inside`, `kinks` and `exact_total` make it faster or more
+    precise.
 
-    return call  # type: ignore[return-value]
-
-
-class LevyMeasure(eqx.Module):
-    """A Lévy measure `ρ` on (0, ∞): the intensity of the jumps of a node-variance law's limit.
-
-    It satisfies `∫ min(1, x) ρ(dx) < ∞`. Parameters are fields: numbers, tracers, or arrays whose
-    shapes broadcast to `batch_shape`; arguments of the elementwise methods broadcast against that.
-    All methods run under `jit`, `vmap` and `grad`, in the precision of argument and parameters. A
-    concrete parameter out of its range raises `ValueError`; a traced one gives NaN.
-
-    A new measure is a subclass that defines `_log_density`, `_log_tail`, `_log_moment` and the
-    abstract properties. Jumps span hundreds of orders of magnitude, so these methods are in
-    `v = log x`; they are called with `v` inside the support only.
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from mogp import levy
+        >>> class TwoPowers(levy.LevyMeasure):
+        ...     "The tail is `x^(-a) + x^(-b)`, with `0 < b < a < 1`."
+        ...     a: float
+        ...     b: float
+        ...     bounds = {"a": (0.0, 1.0), "b": (0.0, 1.0)}
+        ...
+        ...     def log_tail_inside(self, v):
+        ...         return jnp.logaddexp(-self.a * v, -self.b * v)
+        ...
+        ...     def log_density_inside(self, v):  # of x ρ(x) = a x^(-a) + b x^(-b)
+        ...         return jnp.logaddexp(jnp.log(self.a) - self.a * v, jnp.log(self.b) - self.b * v)
+        ...
+        ...     def log_moment_inside(self, k, v):
+        ...         terms = [jnp.log(c / (k - c)) + (k - c) * v for c in (self.a, self.b)]
+        ...         return jnp.logaddexp(*terms)
+        ...
+        ...     @property
+        ...     def index_at_zero(self):
+        ...         return self.a
+        ...
+        ...     @property
+        ...     def index_at_infinity(self):
+        ...         return self.b
+        >>> measure = TwoPowers(0.75, 0.5)
+        >>> print(round(float(measure.inverse_tail(measure.tail(3.0))), 4))
+        3.0
+        >>> jumps = measure.ranked_jumps(4, key=jax.random.key(0))
+        >>> jumps.sizes.shape
+        (4,)
     """
-
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {}  # open ranges of the parameters
-
-    def __check_init__(self) -> None:
-        for name, (low, high) in self.bounds.items():
-            check_between(name, getattr(self, name), low, high)
-
-    # --- what a measure defines -------------------------------------------------------------
-
-    @abc.abstractmethod
-    def _log_density(self, v: Array) -> Array:
-        """`log x ρ(x)` at `x = e^v`."""
-
-    @abc.abstractmethod
-    def _log_tail(self, v: Array) -> Array:
-        """`log ρ̄(e^v)`."""
-
-    def _log_tail_and_density(self, v: Array) -> tuple[Array, Array]:
-        """Both, for measures where they share work."""
-        return self._log_tail(v), self._log_density(v)
-
-    @abc.abstractmethod
-    def _log_moment(self, k: Array, v: Array) -> Array:
-        """`log ∫_0^x z^k ρ(dz)` at `x = e^v`, the upper end of the support included, if finite."""
-
-    def _line(self, q: Array) -> Array:
-        """An increasing map from the real line to the logarithms of the support.
-
-        The inverse tail is solved for on this line, in a few steps where `log ρ̄` is nearly made of
-        two straight lines there that meet at 0.
-        """
-        q, low, high = aligned(q, *self.support)
-        bounded, lifted = high < jnp.inf, low > 0
-        top, bottom = jnp.log(jnp.where(bounded, high, 1)), jnp.log(jnp.where(lifted, low, 1))
-        from_zero = jnp.where(bounded, top + jax.nn.log_sigmoid(q), q)
-        rise = jnp.where(bounded, (top - bottom) * jax.nn.sigmoid(q), jax.nn.softplus(q))
-        return jnp.where(lifted, bottom + rise, from_zero)
-
-    def _kinks(self) -> tuple[Real, ...]:
-        """Points inside the support where the tail is not smooth; infinity does not count."""
-        return ()
-
-    def _start(self, w: Array) -> Array:
-        """Where on the line to start the search for `log ρ̄ = w`."""
-        return jnp.zeros_like(w)
-
-    def _exact_total(self, key: Array, weight: Array) -> Array | None:
-        """Draws of the total of `weight * ρ`, of the shape of `weight`; None if there is no way."""
-        del key, weight
-        return None
-
-    def _sample_total(self, key: Array, weight: Array, num_jumps: int) -> Array:
-        """The same, with the largest jumps and a gamma variable where there is no way."""
-        exact = self._exact_total(key, weight)
-        return total_from_jumps(self, key, weight, num_jumps) if exact is None else exact
-
-    @property
-    @abc.abstractmethod
-    def index_at_zero(self) -> Real:
-        """`α` with `ρ̄(x) ~ C x^(-α)` up to slow variation as `x → 0`; 0 without small jumps."""
-
-    @property
-    @abc.abstractmethod
-    def index_at_infinity(self) -> Real:
-        """`τ` with `ρ̄(x) ~ C x^(-τ)` up to slow variation as `x → ∞`; infinity if lighter."""
-
-    @property
-    def total_mass(self) -> Real:
-        """`ρ((0, ∞))`, the expected number of jumps; infinite where jumps accumulate at 0."""
-        return np.inf
-
-    @property
-    def support(self) -> tuple[Real, Real]:
-        """The ends of the smallest interval that holds all jumps."""
-        return 0.0, np.inf
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """The shape that the parameters broadcast to."""
-        return jnp.broadcast_shapes(*(jnp.shape(leaf) for leaf in jax.tree.leaves(self)))
 
     # --- functions of the size of a jump ----------------------------------------------------
 
@@ -136,45 +76,67 @@ class LevyMeasure(eqx.Module):
 
     def log_density(self, x: ArrayLike) -> Array:
         """`log ρ(x)`, elementwise; minus infinity outside the support."""
-        v = _log(x)
+        v = log_of_size(x)
         return self.log_density_of_log(v) - jnp.where(jnp.isinf(v), 0, v)
 
-    @_compiled
+    @compiled
     def log_density_of_log(self, v: ArrayLike) -> Array:
-        """`log x ρ(x)` at `x = e^v`: the log-intensity of the logarithms of the jumps."""
-        return self._extended(self._log_density, v, -jnp.inf, -jnp.inf)
+        """`log x ρ(x)` at `x = e^v`, elementwise: the log-intensity of the logarithms of jumps."""
+        return extended(self, self.log_density_inside, v, -jnp.inf, -jnp.inf)
 
     def tail(self, x: ArrayLike) -> Array:
         """`ρ̄(x) = ρ((x, ∞))`, the expected number of jumps above `x`, elementwise."""
-        return jnp.exp(self.log_tail_of_log(_log(x)))
+        return jnp.exp(self.log_tail_of_log(log_of_size(x)))
 
-    @_compiled
+    @compiled
     def log_tail_of_log(self, v: ArrayLike) -> Array:
         """`log ρ̄(e^v)`, elementwise."""
-        return self._extended(self._log_tail, v, jnp.log(self.total_mass), -jnp.inf)
+        return extended(self, self.log_tail_inside, v, jnp.log(self.total_mass), -jnp.inf)
 
     def moment(self, k: ArrayLike, upper: ArrayLike = np.inf) -> Array:
-        """`∫_0^upper x^k ρ(dx)`, elementwise, for real `k`; infinite where it diverges."""
-        return jnp.exp(self.log_moment_of_log(k, _log(upper)))
+        """`∫_0^upper x^k ρ(dx)`, elementwise; infinite where it diverges.
 
-    @_compiled
+        Args:
+            k: real orders.
+            upper: sizes; by default all jumps count. Broadcasts against `k`.
+
+        Example:
+            >>> from mogp import levy
+            >>> float(levy.Stable(0.5).moment(1, 4.0))
+            2.0
+        """
+        return jnp.exp(self.log_moment_of_log(k, log_of_size(upper)))
+
+    @compiled
     def log_moment_of_log(self, k: ArrayLike, v: ArrayLike = np.inf) -> Array:
-        """`log ∫_0^x z^k ρ(dz)` at `x = e^v`, elementwise."""
+        """`log ∫_0^x z^k ρ(dz)` at `x = e^v`, elementwise; `k` and `v` broadcast."""
         dtype = aligned(k, v)[0].dtype
         ends = self.index_at_zero, self.index_at_infinity, self.total_mass, self.support[1]
         k, v, low, high, mass, last = aligned(jnp.asarray(k, dtype), jnp.asarray(v, dtype), *ends)
         v = jnp.minimum(v, jnp.log(last))
         below, above = ~(k <= low) | (mass < jnp.inf), ~(k >= high) | (v < jnp.inf)
-        k = jnp.where(below, k, low + 1)
-        moment = self._extended(
-            lambda v: self._log_moment(k, v), jnp.where(above, v, 0), -jnp.inf, jnp.inf, closed=True
+        order = jnp.where(below, k, low + 1)  # where the moment is infinite, any finite one
+        moment = extended(
+            self,
+            lambda v: self.log_moment_inside(order, v),
+            jnp.where(above, v, 0),
+            -jnp.inf,
+            jnp.inf,
+            closed=True,
         )
-        finite, moment = _same_rank(below & above, moment)
-        return jnp.where(finite, moment, jnp.inf)
+        return jnp.where(below & above, moment, jnp.inf)
 
-    @_compiled
+    @compiled
     def laplace_exponent(self, t: ArrayLike) -> Array:
-        """`ψ(t) = ∫ (1 - e^(-t x)) ρ(dx)`, elementwise: `E e^(-t Σ jumps) = e^(-ψ(t))`, `t ≥ 0`."""
+        """`ψ(t) = ∫ (1 - e^(-t x)) ρ(dx)`, elementwise, for `t ≥ 0`; NaN for negative `t`.
+
+        The sum `Λ` of all jumps has the Laplace transform `E e^(-t Λ) = e^(-ψ(t))`.
+
+        Example:
+            >>> from mogp import levy
+            >>> round(float(levy.Gamma(mass=2.0).laplace_exponent(1.0)), 5)  # 2 log 2
+            1.38629
+        """
         return laplace_exponent(self, as_float(t))
 
     # --- jumps ------------------------------------------------------------------------------
@@ -182,18 +144,29 @@ class LevyMeasure(eqx.Module):
     def inverse_tail(self, u: ArrayLike) -> Array:
         """`ρ̄⁻¹(u) = inf {x: ρ̄(x) ≤ u}`, elementwise: the size that `u` jumps exceed on average.
 
-        The upper end of the support at `u = 0`, 0 from `total_mass` on, NaN for negative `u` and
-        for NaN. Derivatives in `u` and in the parameters are those of the implicit function:
+        Derivatives in `u` and in the parameters are those of the implicit function,
         `∂x/∂u = -1/ρ(x)` and `∂x/∂θ = ∂_θ ρ̄(x) / ρ(x)`.
+
+        Args:
+            u: expected numbers of jumps, at least 0.
+
+        Returns:
+            Sizes of the shape of `u`: the upper end of the support at `u = 0`, 0 from `total_mass`
+            on, NaN for negative `u` and for NaN.
+
+        Example:
+            >>> from mogp import levy
+            >>> float(levy.Stable(0.5).inverse_tail(0.5))
+            4.0
         """
         return jnp.exp(self.log_inverse_tail(u))
 
-    @_compiled
+    @compiled
     def log_inverse_tail(self, u: ArrayLike) -> Array:
         """`log ρ̄⁻¹(u)`, elementwise, which tells the size of a jump too small for a float."""
         return log_inverse_tail(self, u)
 
-    @_compiled
+    @compiled
     def ranked_jumps(self, num: int, *, key: Array, shape: tuple[int, ...] = ()) -> Jumps:
         """The `num` largest jumps of a Poisson process of intensity `ρ`, exactly.
 
@@ -206,138 +179,222 @@ class LevyMeasure(eqx.Module):
             shape: shape of the sample of processes.
 
         Returns:
-            Jumps of shape `shape + batch_shape + (num,)`, and what the others add up to.
+            Sizes of shape `shape + (num,)` in decreasing order, and what the other jumps add up to.
+
+        Example:
+            >>> import jax
+            >>> from mogp import levy
+            >>> levy.Stable(0.5).ranked_jumps(9, key=jax.random.key(0), shape=(3,)).sizes.shape
+            (3, 9)
         """
         return ranked_jumps(self, check_count("num", num), key, shape)
 
-    @_compiled
+    @compiled
     def jumps_above(
         self, threshold: ArrayLike, num: int, *, key: Array, shape: tuple[int, ...] = ()
     ) -> Jumps:
-        """The jumps larger than a threshold, in decreasing order, exactly.
-
-        Their number is Poisson with mean `tail(threshold)`.
+        """The jumps larger than a threshold, exactly: their number is Poisson(`tail(threshold)`).
 
         Args:
-            threshold: not negative.
+            threshold: size, not negative.
             num: the most jumps to keep, at least 1; the smaller ones of a process with more are
                 accounted for in its residual mass.
             key: random key.
             shape: shape of the sample of processes.
 
         Returns:
-            Jumps of shape `shape + batch_shape + (num,)`, padded with zeros.
+            Sizes of shape `shape + (num,)` in decreasing order, padded with zeros, and what the
+            other jumps add up to.
         """
         return jumps_above(self, threshold, check_count("num", num), key, shape)
 
-    @_compiled
+    @compiled
     def sample_total(
         self, *, key: Array, shape: tuple[int, ...] = (), num_jumps: int = 1000
     ) -> Array:
-        """Draws of the sum of all jumps.
+        """Draws of the sum of all jumps, an array of shape `shape`.
 
         Exact for `Stable`, `Gamma`, `GeneralizedGamma`, `InverseGaussian`, `CompoundPoisson`,
-        `NoJumps`, and for scaled, weighted and summed ones. Otherwise the largest jumps are drawn,
-        and the sum of the others is replaced by a gamma variable of the same mean and variance
-        given those: mean and variance of the total are exact, its third cumulant is wrong by that
-        of the jumps that are not kept at most.
+        `NoJumps`, and for their rescalings and sums. Otherwise the largest jumps are drawn, and
+        the sum of the others is replaced by a gamma variable of the same mean and variance given
+        those: mean and variance of the total are exact, its third cumulant is wrong by that of the
+        jumps that are not kept at most.
 
         Args:
             key: random key.
             shape: shape of the sample.
             num_jumps: number of the largest jumps drawn where the law of the total is not known.
-
-        Returns:
-            Array of shape `shape + batch_shape`.
         """
-        weight = jnp.ones((*shape, *self.batch_shape), dtype_of(self))
-        return self._sample_total(key, weight, check_count("num_jumps", num_jumps))
+        one = jnp.ones((), dtype_of(self))
+        return self._total(key, shape, one, check_count("num_jumps", num_jumps))
+
+    def _total(self, key: Array, shape: tuple[int, ...], weight: Array, num: int) -> Array:
+        exact = self.exact_total(key, shape, weight)
+        return total_from_jumps(self, key, shape, weight, num) if exact is None else exact
 
     # --- algebra ----------------------------------------------------------------------------
 
     def scaled(self, factor: Real) -> "LevyMeasure":
-        """The measure of the jumps times `factor`, positive: `ρ̄(x / factor)`."""
-        from mogp.levy._algebra import Scaled
-
-        return Scaled(self, factor)
+        """The measure of the jumps times `factor`, positive: its tail is `ρ̄(x / factor)`."""
+        return _merged(self, factor, 1.0)
 
     def __mul__(self, weight: Real) -> "LevyMeasure":
         """The intensity times `weight`, positive: more jumps of the same sizes."""
-        from mogp.levy._algebra import Weighted
-
-        return Weighted(self, weight)
+        return _merged(self, 1.0, weight)
 
     __rmul__ = __mul__
 
     def __add__(self, other: "LevyMeasure") -> "LevyMeasure":
         """The jumps of two independent processes, taken together."""
-        from mogp.levy._algebra import Sum
-
         if not isinstance(other, LevyMeasure):
             return NotImplemented
         parts = [m.parts if isinstance(m, Sum) else (m,) for m in (self, other)]
         return Sum(parts[0] + parts[1])
 
-    # --- helpers ----------------------------------------------------------------------------
 
-    def _with_axis(self) -> Self:
-        """The measure with one more axis at the end of its batch shape, if it has one."""
-        if self.batch_shape == ():
-            return self
-        return jax.tree.map(with_last_axis, self)
+class Sum(LevyMeasure):
+    """`m1 + m2 + …`: the jumps of independent processes, taken together.
 
-    def _with(self, *values: ArrayLike) -> list[Array]:
-        """The values and the parameters of `bounds`, of one dtype and rank; NaN out of range."""
-        arrays = aligned(*values, *(getattr(self, name) for name in self.bounds))
-        for i, (low, high) in enumerate(self.bounds.values(), start=len(values)):
-            inside = (arrays[i] > low) & (arrays[i] < high)
-            arrays[i] = jnp.where(inside, arrays[i], jnp.nan)
-        return arrays
+    Args:
+        parts: the measures.
 
-    def _extended(
-        self,
-        inner: Callable[[Array], Array],
-        v: ArrayLike,
-        below: ArrayLike,
-        above: ArrayLike,
-        *,
-        closed: bool = False,
-    ) -> Array:
-        """A function of `v` in the support, extended to the real line; NaN stays NaN."""
-        dtype = aligned(v, *self.support)[0].dtype
-        v, low, high, below, above, within = aligned(
-            v,
-            *(jnp.log(end) for end in self.support),
-            below,
-            above,
-            self._line(jnp.zeros((), dtype)),
-        )
-        inside = (v > low) & ((v <= high) if closed else (v < high))
-        value = inner(jnp.where(inside, v, within))
-        unknown = jnp.isnan(v) | jnp.isnan(low) | jnp.isnan(high)
-        outside = jnp.where(unknown, jnp.nan, jnp.where(v <= low, below, above))
-        inside, outside, value = _same_rank(inside, outside, value)
-        return jnp.where(inside, value, outside)
-
-
-def with_last_axis(x: Real) -> Real:
-    """One more axis at the end, but none for scalars."""
-    return jnp.asarray(x)[..., None] if jnp.ndim(x) else x
-
-
-def _log(x: ArrayLike) -> Array:
-    """`log x`; minus infinity for `x ≤ 0`.
-
-    Subnormal numbers, which XLA may or may not take for 0, are raised to the smallest normal one.
+    Example:
+        >>> from mogp import levy
+        >>> float((levy.Stable(0.5) + levy.Stable(0.5)).tail(4.0))
+        1.0
     """
-    x = as_float(x)
-    positive = x > 0
-    tiny = float(np.finfo(x.dtype).tiny)
-    v = jnp.log(jnp.where(positive, jnp.maximum(x, tiny), 1))
-    return jnp.where(positive, v, jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf))
+
+    parts: tuple[LevyMeasure, ...]
+
+    def log_density_inside(self, v: Array) -> Array:
+        return _fold(jnp.logaddexp, [part.log_density_of_log(v) for part in self.parts])
+
+    def log_tail_inside(self, v: Array) -> Array:
+        return _fold(jnp.logaddexp, [part.log_tail_of_log(v) for part in self.parts])
+
+    def log_moment_inside(self, k: Array, v: Array) -> Array:
+        return _fold(jnp.logaddexp, [part.log_moment_of_log(k, v) for part in self.parts])
+
+    def laplace_exponent(self, t: ArrayLike) -> Array:
+        return _fold(jnp.add, [part.laplace_exponent(t) for part in self.parts])
+
+    def _total(self, key: Array, shape: tuple[int, ...], weight: Array, num: int) -> Array:
+        pairs = zip(self.parts, jax.random.split(key, len(self.parts)), strict=True)
+        return _fold(jnp.add, [part._total(k, shape, weight, num) for part, k in pairs])
+
+    @property
+    def index_at_zero(self) -> Real:
+        return _fold(jnp.maximum, [part.index_at_zero for part in self.parts])
+
+    @property
+    def index_at_infinity(self) -> Real:
+        return _fold(jnp.minimum, [part.index_at_infinity for part in self.parts])
+
+    @property
+    def total_mass(self) -> Real:
+        return _fold(jnp.add, [part.total_mass for part in self.parts])
+
+    @property
+    def support(self) -> tuple[Real, Real]:
+        lows, highs = zip(*(part.support for part in self.parts), strict=True)
+        return _fold(jnp.minimum, lows), _fold(jnp.maximum, highs)
 
 
-def _same_rank(*arrays: Array) -> list[Array]:
-    """Arrays, of any dtype, of one rank."""
-    ndim = max(a.ndim for a in arrays)
-    return [with_rank(a, ndim) for a in arrays]
+class AbstractRescaled(LevyMeasure):
+    """Jumps of another measure, each times a factor, and a weight times as many."""
+
+    @property
+    @abc.abstractmethod
+    def _inner(self) -> LevyMeasure:
+        """The other measure."""
+
+    @abc.abstractmethod
+    def _rescaling(self, *values: ArrayLike) -> list[Array]:
+        """The values, then the factor and the weight, of one dtype."""
+
+    def log_density_inside(self, v: Array) -> Array:
+        v, factor, weight = self._rescaling(v)
+        return self._inner.log_density_of_log(v - jnp.log(factor)) + jnp.log(weight)
+
+    def log_tail_inside(self, v: Array) -> Array:
+        v, factor, weight = self._rescaling(v)
+        return self._inner.log_tail_of_log(v - jnp.log(factor)) + jnp.log(weight)
+
+    def log_moment_inside(self, k: Array, v: Array) -> Array:
+        k, v, factor, weight = self._rescaling(k, v)
+        shift = jnp.log(factor)
+        return self._inner.log_moment_of_log(k, v - shift) + k * shift + jnp.log(weight)
+
+    def log_inverse_tail(self, u: ArrayLike) -> Array:
+        u, factor, weight = self._rescaling(u)
+        return self._inner.log_inverse_tail(u / weight) + jnp.log(factor)
+
+    def laplace_exponent(self, t: ArrayLike) -> Array:
+        t, factor, weight = self._rescaling(t)
+        return self._inner.laplace_exponent(t * factor) * weight
+
+    def _total(self, key: Array, shape: tuple[int, ...], weight: Array, num: int) -> Array:
+        weight, factor, own = self._rescaling(weight)
+        return self._inner._total(key, shape, weight * own, num) * factor
+
+    def line(self, q: Array) -> Array:
+        q, factor, _ = self._rescaling(q)
+        return self._inner.line(q) + jnp.log(factor)
+
+    @property
+    def index_at_zero(self) -> Real:
+        return self._inner.index_at_zero
+
+    @property
+    def index_at_infinity(self) -> Real:
+        return self._inner.index_at_infinity
+
+    @property
+    def total_mass(self) -> Real:
+        mass, _, weight = self._rescaling(self._inner.total_mass)
+        return mass * weight
+
+    @property
+    def support(self) -> tuple[Real, Real]:
+        low, high, factor, _ = self._rescaling(*self._inner.support)
+        return low * factor, high * factor
+
+
+class Rescaled(AbstractRescaled):
+    """`weight * measure.scaled(factor)`: its tail is `weight * ρ̄(x / factor)`.
+
+    Args:
+        measure: the measure `ρ`.
+        factor: what every jump is multiplied by, positive.
+        weight: how many times as many jumps there are, positive.
+
+    Example:
+        >>> from mogp import levy
+        >>> float(levy.Rescaled(levy.Stable(0.5), factor=4.0, weight=3.0).tail(4.0))
+        3.0
+    """
+
+    measure: LevyMeasure
+    factor: Real = 1.0
+    weight: Real = 1.0
+    bounds: ClassVar = {"factor": POSITIVE, "weight": POSITIVE}
+
+    @property
+    def _inner(self) -> LevyMeasure:
+        return self.measure
+
+    def _rescaling(self, *values: ArrayLike) -> list[Array]:
+        return self.with_parameters(*values)
+
+
+def _merged(measure: LevyMeasure, factor: Real, weight: Real) -> LevyMeasure:
+    """The rescaled measure, without a rescaled one inside."""
+    if not isinstance(measure, Rescaled):
+        return Rescaled(measure, factor, weight)
+    check_between("factor", factor, 0)
+    check_between("weight", weight, 0)
+    return Rescaled(measure.measure, measure.factor * factor, measure.weight * weight)
+
+
+def _fold(f: Callable[[Array, Array], Array], values: Sequence[ArrayLike]) -> Array:
+    return functools.reduce(f, aligned(*values))

@@ -10,11 +10,13 @@ import numpy as np
 from jax import Array
 
 from mogp._arrays import Real, aligned
-from mogp.levy._families import Beta, GeneralizedGamma
+from mogp.levy._abstract import POSITIVE
+from mogp.levy._beta import Beta
 from mogp.levy._measure import LevyMeasure
+from mogp.levy._tempered import GeneralizedGamma
 
 
-class _ParetoMixture(LevyMeasure):
+class AbstractParetoMixture(LevyMeasure):
     """Jumps `X Y`: `X` those of a base measure, `Y ≥ 1` iid with `P(Y > y) = y^(-τ)`.
 
     With the incomplete moments `m_k(x) = ∫_0^x z^k base(dz)`, which need not be of integer order,
@@ -29,19 +31,19 @@ class _ParetoMixture(LevyMeasure):
     def _tau(self, *values: Array) -> list[Array]:
         """The values and `τ`, of one rank."""
 
-    def _log_density(self, v: Array) -> Array:
+    def log_density_inside(self, v: Array) -> Array:
         v, tau = self._tau(v)
         return jnp.log(tau) - tau * v + self._base().log_moment_of_log(tau, v)
 
-    def _log_tail(self, v: Array) -> Array:
-        return self._log_tail_and_density(v)[0]
+    def log_tail_inside(self, v: Array) -> Array:
+        return self.log_tail_and_density_inside(v)[0]
 
-    def _log_tail_and_density(self, v: Array) -> tuple[Array, Array]:
-        log_density, tau = self._tau(self._log_density(v))
+    def log_tail_and_density_inside(self, v: Array) -> tuple[Array, Array]:
+        log_density, tau = self._tau(self.log_density_inside(v))
         base = self._base().log_tail_of_log(v)
         return jnp.logaddexp(log_density - jnp.log(tau), base), log_density
 
-    def _log_moment(self, k: Array, v: Array) -> Array:
+    def log_moment_inside(self, k: Array, v: Array) -> Array:
         # τ/(τ-k) (m_k - x^(k-τ) m_τ): a difference quotient in the order, by quadrature of the
         # derivative where the two terms are close.
         base = self._base()
@@ -71,7 +73,8 @@ class _ParetoMixture(LevyMeasure):
         total = jnp.log(tau / excess) + base.log_moment_of_log(k)
         return jnp.where(whole, total, part)
 
-    def _kinks(self) -> tuple[Real, ...]:
+    @property
+    def kinks(self) -> tuple[Real, ...]:
         return (self._base().support[1],)
 
     @property
@@ -79,7 +82,7 @@ class _ParetoMixture(LevyMeasure):
         return self._base().index_at_zero
 
 
-class GBFRY(_ParetoMixture):
+class GBFRY(AbstractParetoMixture):
     """The GBFRY measure: jumps of a generalised gamma process times Pareto(τ) ([DW], Section 3).
 
     With `c = mean (τ-1)/(τ-α)` and the lower incomplete gamma function `γ`,
@@ -90,28 +93,33 @@ class GBFRY(_ParetoMixture):
         alpha: index at zero, in (0, 1).
         tau: index at infinity, above 1; accurate up to 60.
         mean: expected sum of all jumps, positive.
+
+    Example:
+        >>> from mogp import levy
+        >>> round(float(levy.GBFRY(0.5, 2.0).tail(0.3)), 5)
+        0.61352
     """
 
     alpha: Real
     tau: Real
     mean: Real = 1.0
-    bounds: ClassVar = {"alpha": (0.0, 1.0), "tau": (1.0, math.inf), "mean": (0.0, math.inf)}
+    bounds: ClassVar = {"alpha": (0.0, 1.0), "tau": (1.0, math.inf), "mean": POSITIVE}
 
     @property
     def scale(self) -> Real:
         """`c`, where one power law gives way to the other."""
-        alpha, tau, mean = self._with()
+        alpha, tau, mean = self.with_parameters()
         return mean * (tau - 1) / (tau - alpha)
 
     def _base(self) -> LevyMeasure:
-        alpha, tau, _ = self._with()
+        alpha, tau, _ = self.with_parameters()
         return GeneralizedGamma(alpha, 1 / self.scale, (tau - alpha) / tau * self.scale**alpha)
 
     def _tau(self, *values: Array) -> list[Array]:
-        *arrays, _, tau, _ = self._with(*values)
+        *arrays, _, tau, _ = self.with_parameters(*values)
         return [*arrays, tau]
 
-    def _line(self, q: Array) -> Array:
+    def line(self, q: Array) -> Array:
         q, scale = aligned(q, self.scale)
         return q + jnp.log(scale)
 
@@ -124,7 +132,7 @@ class GBFRY(_ParetoMixture):
         return self.tau
 
 
-class BetaPareto(_ParetoMixture):
+class BetaPareto(AbstractParetoMixture):
     """Jumps of a beta process times Pareto(τ) ([DW], Section 3).
 
     `x ρ(x) = η b τ x^(-τ) ∫_0^min(x, 1) w^(τ-1) (1-w)^(b-1) dw`.
@@ -133,18 +141,23 @@ class BetaPareto(_ParetoMixture):
         mass: `η`, positive.
         concentration: `b`, positive.
         tau: index at infinity, positive; the expected sum `η τ/(τ-1)` is finite above 1.
+
+    Example:
+        >>> from mogp import levy
+        >>> round(float(levy.BetaPareto(1.0, 0.5, 3.0).moment(1)), 5)
+        1.5
     """
 
     mass: Real
     concentration: Real
     tau: Real
-    bounds: ClassVar = dict.fromkeys(("mass", "concentration", "tau"), (0.0, math.inf))
+    bounds: ClassVar = dict.fromkeys(("mass", "concentration", "tau"), POSITIVE)
 
     def _base(self) -> LevyMeasure:
         return Beta(self.mass, self.concentration)
 
     def _tau(self, *values: Array) -> list[Array]:
-        *arrays, _, _, tau = self._with(*values)
+        *arrays, _, _, tau = self.with_parameters(*values)
         return [*arrays, tau]
 
     @property
