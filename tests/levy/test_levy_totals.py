@@ -16,8 +16,6 @@ from scipy import stats
 
 from mogp.levy import _totals
 
-SIMULATES = True  # see conftest.py
-
 NUM = 100_000
 ALPHAS = [0.05, 0.3, 0.5, 0.8, 0.97]
 # Index and `γ = λ^α`; the method changes at 1.
@@ -47,6 +45,7 @@ def assert_mean(draws, mean):
 # --- stable ---------------------------------------------------------------------------------
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("alpha", [1e-3, 0.3, 0.5, 0.999])
 def test_stable(alpha, dtype, key):
@@ -84,6 +83,7 @@ def test_zolotarev_function_against_mpmath(dtype):
 # --- tempered stable ------------------------------------------------------------------------
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize(
     ("alpha", "gamma", "dtype"),
     [
@@ -133,6 +133,7 @@ def test_acceptance_is_bounded():
     np.testing.assert_allclose(table[:, -1], math.sqrt(math.pi) / 2, rtol=1e-3)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_extreme_tilts(dtype, key):
     untilted = tempered(key, jnp.full(NUM, 0.3, dtype), jnp.full(NUM, -jnp.inf, dtype))[0]
@@ -148,6 +149,7 @@ def test_extreme_tilts(dtype, key):
 # --- inverse Gaussian and compound Poisson --------------------------------------------------
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mean", [1e-4, 0.5, 20.0, 1e15, math.inf])
 def test_inverse_gaussian(mean, dtype, key):
@@ -159,6 +161,7 @@ def test_inverse_gaussian(mean, dtype, key):
     assert_mean(np.exp(-np.asarray(x, float)), math.exp(-2 * slope))
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_compound(dtype, key):
     rates = [0.0, 0.3, 7.0, 120.0]
@@ -172,6 +175,23 @@ def test_compound(dtype, key):
 
 
 # --- all of them ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_draws_are_finite_in_the_precision_of_the_parameters(dtype, key):
+    alpha, log_tilt, one = (
+        jnp.asarray(v, dtype) for v in ([1e-3, 0.5, 0.999], [-1e30, 3.0, 1e30], 1)
+    )
+    draws = [
+        stable(key, alpha),
+        tempered(key, alpha, log_tilt)[0],
+        inverse_gaussian(key, jnp.exp(5 * alpha), jnp.ones_like(alpha)),
+        compound(key, 10 * alpha),
+    ]
+    for drawn in draws:
+        assert drawn.dtype == dtype
+        assert drawn.shape == (3,)
+        assert np.isfinite(drawn).all()
 
 
 @pytest.mark.parametrize(

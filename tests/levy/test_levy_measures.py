@@ -1,0 +1,425 @@
+"""Lévy measures as functions: against mpmath in 80 digits and the reference values of MATH.md."""
+
+import inspect
+import math
+import re
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import levy_cases as cases
+import mpmath as mp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from closeness import assert_close
+from levy_cases import ARRIVALS, CASES, DTYPE, FAMILIES, ORDERS, OTHERS, TIMES, X64, values
+from oracles import needs_x64
+
+from mogp import levy
+
+every_case = pytest.mark.parametrize("name", CASES)
+every_family = pytest.mark.parametrize("name", FAMILIES)
+(GAMMA, _), (HORSESHOE, _), (STABLE, _) = cases.GAMMA, cases.HORSESHOE, cases.STABLE
+EPS = float(np.finfo(DTYPE).eps)
+
+
+def test_every_public_measure_is_in_the_table():
+    public = {name: getattr(levy, name) for name in levy.__all__}
+    measures = {
+        name
+        for name, value in public.items()
+        if isinstance(value, type) and issubclass(value, levy.LevyMeasure)
+    }
+    assert measures - {"LevyMeasure"} == (set(CASES) | set(OTHERS)) & set(public)
+    assert set(public) - measures == {"Jumps", "num_jumps"}  # in test_levy_jumps.py
+    assert inspect.isabstract(levy.LevyMeasure)
+    with pytest.raises(TypeError, match="abstract"):
+        levy.LevyMeasure()
+
+
+# --- values ---------------------------------------------------------------------------------
+
+REFERENCE = [  # 30-digit arithmetic: ρ(0.3), ρ̄(0.3), where ρ̄ is 5 and 1000, ∫_0^0.01 x ρ(x) dx
+    "GBFRY(.5,2,1) 2.15521223405 0.613519431542 0.020848746223 8.46286891369e-7 0.0918562638244",
+    "GBFRY(.2,5,1) 2.61091260097 0.835626458171 0.013699199 1.18871364366e-12 0.0258892979561",
+    "GeneralizedGamma(.5,1,1) 2.54363526256 0.649025105374 0.0274224835555 1.26816504127e-6 "
+    "0.112462916018",
+    "Gamma(2,3) - 0.520367878652 0.0161140481765 3.60971631189e-23 -",  # the last where ρ̄ is 100
+    "Beta(1,.5) - 1.20993512134 - - -",
+    "RegularizedHorseshoe(1) - 0.97245276526 - - -",
+]
+
+
+@needs_x64
+@pytest.mark.parametrize("row", REFERENCE)
+def test_reference_values(row):
+    name, *expected = row.split()
+    kind, parameters = re.fullmatch(r"(\w+)\((.*)\)", name).groups()
+    measure = getattr(levy, kind)(*(float(value) for value in parameters.split(",")))
+    u = jnp.array([5, 100 if kind == "Gamma" else 1000.0])
+    compute = jax.jit(
+        lambda m: [m.density(0.3), m.tail(0.3), *m.inverse_tail(u), m.moment(1.0, 0.01)]
+    )
+    for value, digits in zip(compute(measure), expected, strict=True):
+        if digits != "-":
+            count = len(digits.split("e")[0].replace(".", "").lstrip("0"))
+            half = 0.5 * 10.0 ** -(count - 1)
+            # All digits shown: half a unit of the last, which is `half` of a leading digit 1 to 9.
+            assert abs(value / float(digits) - 1) <= half, (digits, value)
+
+
+@every_case
+def test_functions_of_size_against_mpmath(name):
+    found = values(name)
+    for i, oracle in enumerate(cases.oracles_of(name)):
+        x = cases.sizes(oracle)
+        size = cases.cancelling(oracle, x)
+        for kind in ("density", "tail"):
+            assert found[kind].dtype == DTYPE
+            cases.assert_accurate(found[kind][i][:8], map(getattr(oracle, kind), x), size=size)
+        for k, got in zip(ORDERS[:3], found["moment"][i], strict=False):
+            cases.assert_accurate(got[:8], (oracle.moment(k, z) for z in x), size=size)
+
+
+@every_case
+def test_complete_moments_against_mpmath(name):
+    found = values(name)
+    for i, oracle in enumerate(cases.oracles_of(name)):
+        got = found["moment"][i][:, 8 + 3]
+        low, high = found["low"][i], found["high"][i]
+        finite = (low < ORDERS) & (high > ORDERS)
+        np.testing.assert_array_equal(got[~finite], math.inf)
+        if finite.any():
+            size = cases.cancelling(oracle, np.full(finite.sum(), 1e-3))
+            exact = [oracle.moment(k) for k in ORDERS[finite]]
+            cases.assert_accurate(got[finite], exact, size=size)
+
+
+@every_case
+def test_laplace_exponent_against_mpmath(name):
+    found = values(name)["laplace"]
+    num = len(TIMES) - (name == "BetaPareto")  # the oracle takes seconds
+    for i, oracle in enumerate(cases.oracles_of(name)):
+        size = cases.cancelling(oracle, np.full(num, 1e-9))  # logarithms of gamma functions
+        cases.assert_accurate(found[i][:num], map(oracle.laplace, TIMES[:num]), size=size)
+        edges = [0, math.nan, math.nan, math.inf, math.nan]
+        np.testing.assert_array_equal(found[i][len(TIMES) :], edges)
+
+
+@every_case
+def test_indices_support_and_ends(name):
+    found = values(name)
+    for i, oracle in enumerate(cases.oracles_of(name)):
+        assert float(1 / found["support"][i]) == pytest.approx(float(oracle.cut), rel=1e-6)
+        assert found["mass"][i] == math.inf
+        for x, index in ((1e-26, found["low"][i]), (1e26, found["high"][i])):
+            if np.isfinite(index):
+                x = mp.mpf(x) ** (20 if index < 0.1 else 1)
+                rise = mp.log(oracle.density(2 * x) / oracle.density(x)) / mp.log(2)
+                assert float(-rise - 1) == pytest.approx(float(index), abs=2e-3)
+            else:
+                assert oracle.tail(mp.mpf(10) ** 6) < 1e-100
+        np.testing.assert_array_equal(found["density"][i][8:], [0, 0, 0, 0, math.nan])
+        whole = [math.inf] * 3
+        np.testing.assert_array_equal(found["tail"][i][8:], [*whole, 0, math.nan])
+        np.testing.assert_array_equal(found["moment"][i][0][[8, 9, 10, 12]], [0, 0, 0, math.nan])
+
+
+@every_family
+def test_finite_on_a_nasty_grid_and_beyond_the_support(name):
+    info = np.finfo(DTYPE)
+    x = np.full(13, info.smallest_subnormal, DTYPE)
+    x[:7] = [info.tiny, 1e-30, 1e-3, 1, 1e3, 1e30, info.max]
+    build, _, rows = FAMILIES[name]
+    measure, oracle = build(*rows[0]), cases.oracles_of(name)[0]
+    x[8] = 1.5 / float(oracle.cut or 1e-30)
+    logs, tails = (np.asarray(f(jnp.asarray(x))) for f in (measure.log_density, measure.tail))
+    within = x[:7].astype(float) < 1 / float(oracle.cut or 1e-300)
+    light = measure.index_at_infinity == math.inf  # exp(-x) may underflow to a log of -inf
+    assert np.all(np.isfinite(logs[:7]) | (light and x[:7] > 1e2) | ~within)
+    assert np.isfinite(tails[:7]).all()
+    assert np.all(np.diff(tails[:7]) <= 0)
+    # XLA may take a subnormal number for 0, but it makes no NaN of it.
+    assert not np.isnan([logs[7], tails[7]]).any()
+    if oracle.cut:
+        assert (logs[8], tails[8]) == (-math.inf, 0)
+
+
+def test_no_jumps():
+    measure, x = levy.NoJumps(), jnp.array([0, 1e-30, 1.0, jnp.inf])
+    assert (measure.index_at_zero, measure.index_at_infinity) == (0, math.inf)
+    assert measure.total_mass == 0
+    for found in (measure.density(x), measure.tail(x), measure.moment(1.0, x)):
+        np.testing.assert_array_equal(found, 0)
+    np.testing.assert_array_equal(measure.laplace_exponent(x), 0)
+    np.testing.assert_array_equal(measure.inverse_tail(x)[1:], 0)
+    np.testing.assert_array_equal(measure.log_density(x), -jnp.inf)
+    other = measure + levy.Stable(0.5)
+    np.testing.assert_allclose(other.tail(4.0), 0.5, rtol=1e-6)
+    np.testing.assert_allclose(other.inverse_tail(0.5), 4.0, rtol=1e-5)
+
+
+def test_where_two_forms_meet():
+    """`x / scale` is 2 here but for rounding, where the incomplete gamma functions change form."""
+    measure, x = levy.GBFRY(0.5, 2.0), 4 / 3 * (1 + jnp.arange(-6, 7) * EPS / 2)
+    assert np.isfinite(measure.tail(x)).all()
+    assert np.isfinite(values("GBFRY")["laplace"][0][[3, 4]]).all()
+
+
+# --- the inverse of the tail ----------------------------------------------------------------
+
+
+@every_case
+def test_tail_of_inverse_tail(name):
+    """The error allowed includes the conditioning of the inverse.
+
+    Near the end of a support the tail falls steeply in `log x`, whose rounding moves it.
+    """
+    found, tolerance = values(name), 1e-9 if X64 else 1e-4
+    for i in range(len(found["inverse"])):
+        v = found["inverse"][i][: len(ARRIVALS)]
+        end = math.log(found["support"][i])
+        grid = v[6:]  # the increasing part
+        assert np.all(np.diff(grid) <= 10 * np.finfo(DTYPE).tiny)
+        usable = np.isfinite(v) & (v < end - 1e3 * float(np.finfo(DTYPE).tiny))
+        assert np.sum(usable) >= 9
+        log_tail, log_density = (found[k][i][: len(v)] for k in ("log_tail", "log_density"))
+        error = np.abs(log_tail - np.log(ARRIVALS))[usable]
+        size = np.abs(v) + (abs(end) if np.isfinite(end) else 0)
+        allowed = tolerance + (4 * EPS * size * np.exp(log_density - log_tail))[usable]
+        assert np.all(error <= allowed), (error / allowed).max()
+        assert np.sum(allowed < 2 * tolerance) >= 9
+
+
+@needs_x64
+@every_case
+def test_inverse_tail_against_mpmath(name):
+    found = values(name)
+    for i, oracle in enumerate(cases.oracles_of(name)):
+        v = found["inverse"][i]
+        expected = [float(oracle.inverse_tail(value)) for value in ARRIVALS[:6]]
+        np.testing.assert_allclose(v[:6], expected, rtol=1e-10, atol=1e-10)
+        end = math.log(found["support"][i])
+        edges = [end, math.nan, math.nan, -math.inf, math.nan]
+        np.testing.assert_allclose(v[len(ARRIVALS) :], edges, rtol=1e-15)
+
+
+@needs_x64
+def test_size_of_a_jump_below_all_floats():
+    u = jnp.asarray([*ARRIVALS, *cases.EDGES])
+    np.testing.assert_allclose(GAMMA.log_inverse_tail(u)[5], -500001.675827954, rtol=1e-13)
+    assert GAMMA.inverse_tail(u)[5] == 0
+
+
+def test_inverse_where_the_compiler_computes_an_excess_twice():
+    """With two signs: Newton's method left the solution again until its steps were used up."""
+    measure = levy.GBFRY(*jnp.float32([0.999, 1.02, 0.7]))
+    u = jnp.logspace(-6, 6, 40, dtype=jnp.float32)
+    inverse = jax.jit(levy.GBFRY.log_inverse_tail).lower(measure, u)
+    v = inverse.compile({"xla_backend_optimization_level": 0})(measure, u)
+    np.testing.assert_allclose(np.diff(v), -12 / 39 * np.log(10) / 0.999, atol=0.03)
+
+
+@pytest.mark.parametrize("name", ["Gamma", "CompoundPoisson"])
+def test_many_inverses_are_looked_up_as_precisely(name):
+    """Arrays of 4096 and more use a table, or a solver where the table is not precise."""
+    measure = OTHERS[name](1.0) if name in OTHERS else GAMMA
+    u = jnp.exp(jnp.linspace(-8.0, 1.0, 4096))
+    v = jnp.where(u < 0.999 * measure.total_mass, measure.log_inverse_tail(u), jnp.nan)
+    errors = np.abs(measure.log_tail_of_log(v) - jnp.log(u))
+    assert np.nanmax(errors) < (1e-9 if X64 else 1e-4)
+    assert np.isfinite(errors).sum() > 3000
+
+
+# --- parameters -----------------------------------------------------------------------------
+
+
+@every_family
+def test_parameters_out_of_range_give_nan_where_traced(name):
+    """Leaves put in without the checks of construction, as those of a tracer are."""
+    build, _, rows = FAMILIES[name]
+    measure = build(*rows[0])
+    leaves, tree = jax.tree.flatten(measure)
+    assert repr(jax.tree.unflatten(tree, leaves)) == repr(measure)
+    wrong = [
+        [*leaves[:i], bad, *leaves[i + 1 :]] for i in range(len(leaves)) for bad in (-1.5, math.nan)
+    ]
+
+    @jax.jit
+    @jax.vmap
+    def compute(leaves):
+        measure = jax.tree.unflatten(tree, list(leaves))
+        return measure.density(0.3), measure.tail(0.3), measure.log_inverse_tail(2.0)
+
+    assert np.isnan(np.stack(compute(jnp.asarray(wrong)))).all()
+
+
+@every_family
+def test_vmap_over_measures_is_a_loop(name):
+    """`values` maps over measures made by `vmap`; here they are made and called one by one."""
+    build, _, rows = FAMILIES[name]
+    for i in (0, 1):
+        x = jnp.asarray([*cases.sizes(cases.oracles_of(name)[i]), *cases.EDGES], DTYPE)
+        single = build(*rows[i]).tail(x)
+        rtol = 1e-12 if X64 else 1e-5
+        np.testing.assert_allclose(values(name)["tail"][i], single, rtol=rtol)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_vmap_over_other_measures_is_a_loop(name):
+    rates, x, u = jnp.array([0.75, 1.5]), jnp.array([0.1, 0.3]), jnp.array([0.1, 0.5])
+    compute = lambda m: (m.tail(x), m.log_inverse_tail(u), m.moment(1.0, x))  # noqa: E731
+    measures = eqx.filter_vmap(OTHERS[name])(rates)
+    mapped = eqx.filter_jit(eqx.filter_vmap(compute))(measures)
+    for i, rate in enumerate(rates):
+        single = eqx.filter_jit(compute)(OTHERS[name](rate))
+        for many, one in zip(mapped, single, strict=True):
+            many = many if many.shape[0] == 2 and many.ndim == 2 else np.stack([many, many])
+            assert_close(many[i], one, rtol=1e-6, atol=1e-12)
+
+
+def test_parameters_are_scalars():
+    for build, shape in (
+        (lambda: levy.Stable(np.array([0.5, 0.25])), "(2,)"),
+        (lambda: levy.StableBeta(jnp.full((1, 2), 0.5)), "(1, 2)"),
+    ):
+        message = f"alpha must be one number, got an array of shape {shape}: use jax.vmap over"
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            build()
+    for build in (
+        lambda: GAMMA.scaled(jnp.ones(2)),
+        lambda: jnp.ones(2) * GAMMA,
+        lambda: levy.Thinned(GAMMA, jnp.ones(2)),
+        lambda: levy.CompoundPoisson(jnp.ones(2), dist.Delta(1.0)),
+        lambda: jax.vmap(levy.Stable)(jnp.array([0.5, 0.25])).tail(1.0),  # not mapped over
+    ):
+        with pytest.raises(ValueError, match="must be one number, got an array of shape"):
+            build()
+    assert float(levy.Stable(jnp.array(0.5)).tail(4.0)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: levy.Stable(0.0), "alpha must be in (0, 1), got 0.0"),
+        (lambda: levy.Stable(1.0), "alpha must be in (0, 1), got 1.0"),
+        (lambda: levy.Stable(math.nan), "alpha must be in (0, 1), got nan"),
+        (lambda: levy.Stable(0.5, 0.0), "scale must be above 0, got 0.0"),
+        (lambda: levy.Stable(0.5, math.inf), "scale must be above 0, got inf"),
+        (lambda: levy.GeneralizedGamma(1.5), "alpha must be in (0, 1), got 1.5"),
+        (lambda: levy.GeneralizedGamma(0.5, 0.0), "rate must be above 0, got 0.0"),
+        (lambda: levy.GeneralizedGamma(0.5, 1.0, -2), "mass must be above 0, got -2"),
+        (lambda: levy.Gamma(0.0), "mass must be above 0, got 0.0"),
+        (lambda: levy.Gamma(1.0, -1.0), "rate must be above 0, got -1.0"),
+        (lambda: levy.InverseGaussian(-1.0), "mean must be above 0, got -1.0"),
+        (lambda: levy.InverseGaussian(1.0, 0.0), "shape must be above 0, got 0.0"),
+        (lambda: levy.Beta(0.0), "mass must be above 0, got 0.0"),
+        (lambda: levy.Beta(1.0, math.inf), "concentration must be above 0, got inf"),
+        (lambda: levy.StableBeta(0.0), "alpha must be in (0, 1), got 0.0"),
+        (
+            lambda: levy.StableBeta(0.5, -0.5),
+            "concentration must be above -alpha, got concentration=-0.5, alpha=0.5",
+        ),
+        (lambda: levy.StableBeta(0.5, 1.0, 0.0), "mass must be above 0, got 0.0"),
+        (lambda: levy.RegularizedHorseshoe(0.0), "slab must be above 0, got 0.0"),
+        (lambda: levy.GBFRY(1.2, 2.0), "alpha must be in (0, 1), got 1.2"),
+        (lambda: levy.GBFRY("half", 2.0), "alpha must be in (0, 1), got half"),
+        (lambda: levy.GBFRY(0.5, 1.0), "tau must be above 1, got 1.0"),
+        (lambda: levy.GBFRY(0.5, 0.4), "tau must be above 1, got 0.4"),
+        (lambda: levy.GBFRY(0.5, 2.0, -1.0), "mean must be above 0, got -1.0"),
+        (lambda: levy.BetaPareto(0.0, 1.0, 2.0), "mass must be above 0, got 0.0"),
+        (lambda: levy.BetaPareto(1.0, 0.0, 2.0), "concentration must be above 0, got 0.0"),
+        (lambda: levy.BetaPareto(1.0, 1.0, 0.0), "tau must be above 0, got 0.0"),
+        (lambda: levy.Gamma(1.0).scaled(0.0), "factor must be above 0, got 0.0"),
+        (lambda: levy.Gamma(1.0).scaled(2.0).scaled(-1.0), "factor must be above 0, got -1.0"),
+        (lambda: -1.0 * levy.Gamma(1.0), "weight must be above 0, got -1.0"),
+        (lambda: -1.0 * levy.Gamma(1.0).scaled(2.0), "weight must be above 0, got -1.0"),
+        (
+            lambda: levy.CompoundPoisson(0.0, dist.Exponential(1.0)),
+            "rate must be above 0, got 0.0",
+        ),
+        (lambda: levy.Thinned(GAMMA, 0.0), "rate must be above 0, got 0.0"),
+    ],
+)
+def test_bad_parameters_are_named(build, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        build()
+
+
+# --- algebra --------------------------------------------------------------------------------
+
+
+def test_algebra():
+    total = GAMMA + HORSESHOE + STABLE
+    assert total.parts == (GAMMA, HORSESHOE, STABLE)
+    assert (GAMMA + (HORSESHOE + STABLE)).parts == total.parts
+    assert repr(3.0 * GAMMA) == repr(GAMMA * 3.0)
+    merged = 3.0 * (2.0 * GAMMA.scaled(2.0)).scaled(4.0)
+    assert (merged.measure, merged.factor, merged.weight) == (GAMMA, 8.0, 6.0)
+    for combined in (total, GAMMA.scaled(2.0), 3.0 * GAMMA):
+        assert "Gamma(mass=2.0, rate=3.0)" in repr(combined)
+    for wrong in (1, "measure", None):
+        with pytest.raises(TypeError):
+            GAMMA + wrong
+        with pytest.raises(TypeError):
+            wrong + GAMMA
+    with pytest.raises((TypeError, ValueError)):
+        GAMMA * HORSESHOE
+
+
+# --- an own measure -------------------------------------------------------------------------
+
+
+class TwoPowers(levy.LevyMeasure):
+    """`ρ̄(x) = x^(-a) + x^(-b)`, `0 < b < a < 1`, with what must be defined and no more."""
+
+    a: float
+    b: float
+
+    def log_tail_inside(self, v):
+        return jnp.logaddexp(-self.a * v, -self.b * v)
+
+    def log_density_inside(self, v):
+        return jnp.logaddexp(jnp.log(self.a) - self.a * v, jnp.log(self.b) - self.b * v)
+
+    def log_moment_inside(self, k, v):
+        return jnp.logaddexp(*(jnp.log(c / (k - c)) + (k - c) * v for c in (self.a, self.b)))
+
+    @property
+    def index_at_zero(self):
+        return self.a
+
+    @property
+    def index_at_infinity(self):
+        return self.b
+
+
+def test_own_measure_has_all_properties(key):
+    measure, same = TwoPowers(0.75, 0.5), levy.Stable(0.75) + levy.Stable(0.5)
+    x, u = jnp.array([0, 1e-9, 0.3, 2.0, 1e6, jnp.inf, -1.0]), jnp.array([1e-3, 0.1, 3.0, 1e4])
+    orders, t = jnp.array([[1.0], [2.0]]), jnp.array([0, 1e-3, 1.0, 100.0])
+    draw = {"key": key, "shape": (3,)}
+
+    @jax.jit
+    def compute(measure):
+        jumps = measure.ranked_jumps(20, **draw)
+        above, total = measure.jumps_above(0.1, 20, **draw), measure.sample_total(**draw)
+        larger = 2.0 * measure.scaled(3.0) + levy.Gamma(1.0)
+        return {
+            "functions": (measure.density(x), measure.tail(x), measure.moment(orders, x[None])),
+            "laplace": measure.laplace_exponent(t),
+            "inverse": measure.inverse_tail(u),
+            "jumps": (jumps, above),
+            "larger": larger.tail(x),
+        }, total
+
+    (found, total), (expected, _) = compute(measure), compute(same)
+    jax.tree.map(lambda a, b: assert_close(a, b, rtol=1e-9, atol=1e-12), found, expected)
+    assert np.all(np.isfinite(total) & (total > 0))
+    slope = jax.jit(jax.grad(lambda a: TwoPowers(a, 0.5).log_inverse_tail(3.0)))(0.75)
+    v = math.log(float(measure.inverse_tail(u)[2]))
+    exact = -v * math.exp(-0.75 * v) / (0.75 * math.exp(-0.75 * v) + 0.5 * math.exp(-0.5 * v))
+    assert_close(slope, exact, rtol=1e-9)
+    mapped = jax.vmap(lambda a: TwoPowers(a, 0.5).tail(2.0))(jnp.array([0.75, 0.6]))
+    assert_close(mapped, [2**-0.75 + 2**-0.5, 2**-0.6 + 2**-0.5], rtol=1e-12)
