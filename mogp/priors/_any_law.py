@@ -83,26 +83,28 @@ def log_density_of_log(law: Distribution, u: ArrayLike) -> Array:
 
 def _log_density(law: Distribution, u: Array) -> Array:
     """For `u` of the batch shape."""
-    info = np.finfo(u.dtype)
-    near = jnp.clip(u, np.log(float(info.tiny)), np.log(float(info.max)) - 1)
+    # Room for derivatives in λ, which are 1/λ times larger or smaller.
+    low, high = (np.log(float(end)) for end in (np.finfo(u.dtype).tiny, np.finfo(u.dtype).max))
+    near = jnp.clip(u, low + 16, high - 16)
+    # Any other value than those of the support: NumPyro would warn, and autodiff may give NaN.
+    feasible = jax.lax.stop_gradient(jnp.asarray(law.support.feasible_like(u), u.dtype))
 
     def density(v: Array) -> Array:
         x = jnp.exp(v)
         inside = law.support(x)
-        # NumPyro would warn of other values, and autodiff of them can be NaN.
-        other = jax.lax.stop_gradient(law.support.feasible_like(x)).astype(x.dtype)
-        log_prob = law.log_prob(jnp.where(inside, x, other)) + v
+        log_prob = law.log_prob(jnp.where(inside, x, feasible)) + v
         return jnp.where(inside, log_prob, -jnp.inf)
 
-    value = density(near)
     # The tangent at a constant point, so that inside the derivative is that of the density alone.
     fixed = jax.lax.stop_gradient(near)
-    _, slope = jax.jvp(density, (fixed,), (jnp.ones_like(fixed),))
-    beyond = jnp.isfinite(u) & (near != u) & jnp.isfinite(value) & jnp.isfinite(slope)
-    away = jnp.where(beyond, u - near, 0)
-    continued = value + jnp.where(beyond, slope, 0) * away
-    lost = jnp.isinf(u) | ((near != u) & ~beyond)
-    return jnp.where(lost, -jnp.inf, continued)
+    value, slope = jax.jvp(density, (fixed,), (jnp.ones_like(fixed),))
+    # Formulas in λ² or 1/λ overflow towards both ends, where the density is next to nothing.
+    far = (u < low / 2) | (u > high / 2)
+    lost = jnp.isinf(value) | (far & ~(jnp.isfinite(value) & jnp.isfinite(slope)))
+    lost |= jnp.isinf(u) | jnp.isnan(u)
+    slope = jnp.where((near != u) & ~lost, slope, 0)
+    kept = density(jnp.where(lost, jnp.log(feasible), near)) + slope * jnp.where(lost, 0, u - near)
+    return jnp.where(lost, -jnp.inf, kept)
 
 
 def sample_log(law: Distribution, key: Array, shape: tuple[int, ...] = ()) -> Array:

@@ -20,8 +20,8 @@ def show(value: Any, names: tuple[str, ...] | None = None) -> str:
     if isinstance(value, Distribution) and names is None:
         kind = type(value)
         made = (*kind.arg_constraints, *kind.pytree_data_fields, *kind.pytree_aux_fields)
-        made = dict.fromkeys(name for name in made if not name.startswith("_"))
-        names = tuple(name for name in made if name in vars(value))
+        held = (name for name in dict.fromkeys(made) if name in vars(value))
+        names = tuple(name for name in held if not name.startswith("_"))
     if names is not None:
         shown = (f"{name}={show(getattr(value, name))}" for name in names)
         return f"{type(value).__name__}({', '.join(shown)})"
