@@ -1,22 +1,42 @@
-"""Making networks smaller: what is lost, rankings, budgets, repair, curves, compaction, files."""
+"""Making networks smaller: what is lost, importances, budgets, repair, curves, compaction, files.
 
-from mogp.pruning._budget import BUDGETS, check_keep, num_kept, select
-from mogp.pruning._compact import compact, mask
-from mogp.pruning._curve import KEEP, Curve, curve
-from mogp.pruning._error import PruningError, error
-from mogp.pruning._export import Cost, load, measure, save
-from mogp.pruning._lost import Compressibility, compressibility
-from mogp.pruning._nodes_for import NodesFor, nodes_for
-from mogp.pruning._posterior import PosteriorCurve, compact_posterior, posterior_curve
-from mogp.pruning._rank import RANKS, scores
-from mogp.pruning._tails import (
-    Ranked,
+`theory` holds what is known of a prior before any training, `trained` what is done to a network.
+"""
+
+from mogp.pruning._keep import check_keep, num_kept
+from mogp.pruning.theory import (
+    Compressibility,
+    NodesFor,
+    PruningError,
     Slopes,
-    WeightTail,
-    hill,
+    compressibility,
+    error,
+    nodes_for,
     power_law,
-    ranked,
     slopes,
+)
+from mogp.pruning.trained import (
+    BUDGETS,
+    IMPORTANCES,
+    KEEP,
+    Cost,
+    Curve,
+    Options,
+    PosteriorCurve,
+    Ranked,
+    WeightTail,
+    compact,
+    compact_posterior,
+    cost,
+    curve,
+    hill,
+    importances,
+    load,
+    mask,
+    posterior_curve,
+    ranked,
+    save,
+    select,
     weight_tails,
 )
 
@@ -25,11 +45,12 @@ __all__ = [
     "Compressibility",
     "Cost",
     "Curve",
+    "IMPORTANCES",
     "KEEP",
     "NodesFor",
+    "Options",
     "PosteriorCurve",
     "PruningError",
-    "RANKS",
     "Ranked",
     "Slopes",
     "WeightTail",
@@ -37,19 +58,19 @@ __all__ = [
     "compact",
     "compact_posterior",
     "compressibility",
+    "cost",
     "curve",
     "error",
     "hill",
+    "importances",
     "load",
     "mask",
-    "measure",
     "nodes_for",
     "num_kept",
     "posterior_curve",
     "power_law",
     "ranked",
     "save",
-    "scores",
     "select",
     "slopes",
     "weight_tails",

@@ -6,7 +6,7 @@ in `ζ*`, so that errors far below the rounding of the kernel keep their digits.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,15 +15,19 @@ from jax import Array
 
 from mogp._arrays import times
 from mogp.activations import Activation
-from mogp.limit._dense import gaussian_draws
-from mogp.limit._linalg import cholesky
-from mogp.limit._recursion import Layer, input_pair, layers_of, precise_matmul, skeleton
-from mogp.pruning._cut import Cut, Masses
+from mogp.architecture import AbstractArchitecture
+from mogp.limit.layers import (
+    Layer,
+    cholesky,
+    gaussian_draws,
+    input_pair,
+    layers_of,
+    precise_matmul,
+    skeleton,
+)
+from mogp.pruning.theory._cut import Cut, Masses
 
-if TYPE_CHECKING:
-    from mogp.architecture import MoGP
-
-_BATCH = 2**22  # numbers held by the draws that are made at once
+_BATCH = 2**22  # numbers held by the draws that are made at once: 32 MiB in double precision
 
 
 class Joint(NamedTuple):
@@ -60,14 +64,14 @@ class Outcome(NamedTuple):
     mean: Array
 
 
-def start(model: "MoGP", x: Array) -> Joint:
+def start(model: AbstractArchitecture, x: Array) -> Joint:
     """Nodes of the first layer, which no pruning changes."""
     kernel = input_pair(model, x, x).xy
     return Joint(kernel, jnp.zeros_like(kernel), jnp.zeros_like(kernel))
 
 
 def changes(activation: Activation, joint: Joint) -> Joint:
-    """The same for `φ(ζ)` and `φ(ζ) - φ(ζ*)`: second moments over one random node."""
+    """Second moments of `φ(ζ)` and `φ(ζ) - φ(ζ*)` over one random node, in place of `ζ` and `δ`."""
     kernel, cross, error = joint
     variance = jnp.diagonal(kernel)
     copy = kernel - cross - cross.T + error
@@ -105,7 +109,7 @@ def mean_error(layer: Layer, activation: Activation, joint: Joint, masses: Masse
 
 
 def simulate(
-    model: "MoGP",
+    model: AbstractArchitecture,
     x: Array,
     cuts: Sequence[Cut],
     last: Masses,

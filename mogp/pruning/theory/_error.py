@@ -1,7 +1,7 @@
 """The error of pruning, predicted: its expectation, its law and bounds, before any training."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,22 +10,21 @@ from jax import Array
 
 from mogp._arrays import times
 from mogp._checks import check_count, check_inputs
-from mogp.architecture import MoGP
-from mogp.limit._jumps import NumJumps
-from mogp.limit._recursion import Layer, gaussian_prefix, layers_of, skeleton
-from mogp.pruning._cut import (
+from mogp.architecture import AbstractArchitecture
+from mogp.limit.layers import Layer, NumJumps, gaussian_prefix, layers_of, skeleton
+from mogp.pruning.theory._cut import (
     Cut,
     Masses,
     Rule,
-    check_width,
     draw_cuts,
     draw_finite_cuts,
     drawn_masses,
     expected_masses,
+    expected_nodes,
     jumps_needed,
     rule_for,
 )
-from mogp.pruning._joint import mean_error, simulate, start, step
+from mogp.pruning.theory._joint import Outcome, mean_error, simulate, start, step
 
 
 class PruningError(NamedTuple):
@@ -38,29 +37,31 @@ class PruningError(NamedTuple):
         lower: a number that `mean` is not below, of shape (n,).
         upper: a number that `mean` is not above, of shape (n,).
         draws: of the squared error given everything but the outgoing weights of the last hidden
-            layer; or its average over outputs. Of shape (num_samples, n).
-        variances: `Σ(x, x)`, or the average square of outputs, in the same draws.
-        nodes: nodes kept of each hidden layer, on average, of shape (depth,); infinite where some
-            of a diffuse part stays.
+            layer; or its average over outputs. Of shape (num_samples, n); None without a key.
+        variances: `Σ(x, x)`, or the average square of outputs, in the same draws; None without.
+        nodes: expected number of nodes kept of each hidden layer, of shape (depth,); infinite where
+            some of a diffuse part stays. At a width it is a mean over draws.
     """
 
     mean: Array
     mean_error: Array
     lower: Array
     upper: Array
-    draws: Array
-    variances: Array
+    draws: Array | None
+    variances: Array | None
     nodes: Array
 
     @property
     def relative(self) -> Array:
-        """`Σ_x error / Σ_x variance` of each draw, of shape (num_samples,): finite for all laws."""
+        """`Σ_x error / Σ_x variance` of each draw, of shape (num_samples,): always finite."""
+        if self.draws is None or self.variances is None:
+            raise ValueError("relative is of draws, and there are none: give pruning.error a key")
         total = jnp.sum(self.variances, -1)
         return jnp.where(total > 0, jnp.sum(self.draws, -1) / jnp.where(total > 0, total, 1), 0)
 
 
 def error(
-    model: MoGP,
+    model: AbstractArchitecture,
     threshold: float | Sequence[float] | None = None,
     x: Array | None = None,
     *,
@@ -99,16 +100,21 @@ def error(
         nodes: number of nodes kept, at least 1.
         width: of the network; None is the limit. A width is simulated exactly, too: given its node
             variances, a layer passes on Gaussian values as a layer of the limit does.
-        key: random key; `jax.random.key(0)` without.
-        num_samples: networks drawn.
+        key: a random key. Without one, nothing is drawn: `draws` and `variances` are None, and the
+            mean must be exact, as it is in the limit where only the last hidden layer has jumps.
+        num_samples: number of networks drawn.
         num_jumps: jumps drawn in each layer of the limit, one number or one a layer; smaller ones
             enter by their expected sum. None takes enough for the kernel and around the cut.
         tolerance: wanted relative error of the kernel, as in `limit.sample_kernel`.
         num_outputs: average `draws` over so many outputs of a network; None is their expectation.
 
+    Returns:
+        Mean, bounds and draws of the error at each point.
+
     Raises:
-        ValueError: if not exactly one rule is given, an argument is out of range, or a model
-            without jumps is to be pruned by size, where in the limit all its nodes are negligible.
+        ValueError: if not exactly one rule is given, an argument is out of range, a key is missing
+            where the mean takes draws, or a model without jumps is to be pruned by size, where in
+            the limit all its nodes are negligible.
 
     Example:
         >>> import jax.numpy as jnp
@@ -120,45 +126,64 @@ def error(
     if x is None:
         raise ValueError("x must be given: the points at which the error is wanted")
     check_inputs("x", x)
-    rule, width = rule_for(model.depth, threshold, keep, nodes), check_width(width)
+    rule = rule_for(model.depth, threshold, keep, nodes)
+    width = None if width is None else check_count("width", width)
     layers = layers_of(model)
-    check_regime(layers, rule, width)
+    _check_regime(layers, rule, width)
     num = check_count("num_samples", num_samples)
     outputs = None if num_outputs is None else check_count("num_outputs", num_outputs)
-    by_size, by_node = jax.random.split(jax.random.key(0) if key is None else key)
+    known = gaussian_prefix(layers)
+    exact = width is None and known >= model.depth - 1
+    if key is None and not exact:
+        raise ValueError(
+            "key must be given: the error is known without draws only in the limit, where no "
+            "hidden layer before the last has jumps"
+        )
+    cuts: tuple[Cut, ...] = ()
+    if key is not None:
+        by_size, by_node = jax.random.split(key)
+        if width is None:
+            drawn = jumps_needed(model, layers, rule, num_jumps, tolerance)
+            cuts = draw_cuts(model.priors, layers, rule, drawn, by_size, num)
+        else:
+            cuts = draw_finite_cuts(model.priors, rule, width, by_size, num)
     if width is None:
-        drawn = jumps_needed(model, layers, rule, num_jumps, tolerance)
-        cuts = draw_cuts(model, layers, rule, drawn, by_size, num)
-        masses = [
-            expected_masses(prior, layer, rule.kind, value)
-            for prior, layer, value in zip(model.priors, layers, rule.values, strict=True)
-        ]
-        last = masses[-1]
+        each = list(zip(model.priors, layers, rule.values, strict=True))
+        masses = [expected_masses(prior, layer, rule.kind, v) for prior, layer, v in each]
+        kept, last = [expected_nodes(layer, rule.kind, v) for _, layer, v in each], masses[-1]
     else:
-        cuts = draw_finite_cuts(model.priors, rule, width, by_size, num)
         masses = [drawn_masses(p, width, cut) for p, cut in zip(model.priors, cuts, strict=True)]
+        kept = [jnp.mean(jnp.sum(cut.stays & (cut.sizes > 0), -1)) for cut in cuts]
         sums = (jnp.where(stay, cuts[-1].sizes, 0) for stay in (~cuts[-1].stays, cuts[-1].stays))
         last = Masses(*(jnp.sum(each, -1) for each in sums))
-    outcome = simulate(model, x, cuts, last, by_node, outputs)
-    activation, known = model.activation, gaussian_prefix(layers)
+    outcome = None if key is None else simulate(model, x, cuts, last, by_node, outputs)
+    activation, plain = model.activation, skeleton(model)
     steepest = None if activation.positively_homogeneous() else activation.largest_slope()
-    lower, upper = bounds(skeleton(model), masses, x, steepest, known)
-    if width is None and known >= model.depth - 1:
-        mean = _exact(skeleton(model), masses, x)
+    lower, upper = bounds(plain, masses, x, steepest, known)
+    if exact:
+        mean = _exact(plain, masses, x)
         spread = jnp.zeros_like(mean)
     else:
+        assert outcome is not None
         mean = jnp.where(jnp.isinf(lower), jnp.inf, jnp.mean(outcome.mean, 0))
-        spread = jnp.std(outcome.mean, 0) / num**0.5
-        if activation.growth():  # the variance before the last layer has no second moment
-            indices = [jnp.asarray(layer.levy.index_at_infinity) for layer in layers[:-1]]
-            heavy = jnp.any(jnp.stack([*indices, jnp.asarray(jnp.inf)]) <= 2)
-            spread = jnp.where(heavy, jnp.inf, spread)
-    return PruningError(
-        mean, spread, lower, upper, outcome.error, outcome.square, _kept_nodes(layers, rule, cuts)
-    )
+        spread = _spread(layers, outcome, activation.growth())
+    draws = (None, None) if outcome is None else (outcome.error, outcome.square)
+    return PruningError(mean, spread, lower, upper, *draws, jnp.stack(kept))
 
 
-def check_regime(layers: Sequence[Layer], rule: Rule, width: int | None) -> None:
+def _spread(layers: Sequence[Layer], outcome: Outcome, growth: float) -> Array:
+    """Standard error of the mean; infinite where the draws have no variance."""
+    spread = jnp.std(outcome.mean, 0) / len(outcome.mean) ** 0.5
+    if not growth:
+        return spread
+    # The variance before the last layer, which an unbounded activation passes on, has to have a
+    # second moment.
+    indices = [jnp.asarray(layer.levy.index_at_infinity, float) for layer in layers[:-1]]
+    heavy = jnp.any(jnp.stack([*indices, jnp.asarray(jnp.inf)]) <= 2)
+    return jnp.where(heavy, jnp.inf, spread)
+
+
+def _check_regime(layers: Sequence[Layer], rule: Rule, width: int | None) -> None:
     """Raise for a Gaussian process that is to be pruned by size."""
     if width is None and rule.kind != "keep" and all(layer.is_gaussian for layer in layers):
         raise ValueError(
@@ -168,7 +193,7 @@ def check_regime(layers: Sequence[Layer], rule: Rule, width: int | None) -> None
 
 
 @eqx.filter_jit
-def _exact(model: MoGP, masses: Sequence[Masses], x: Array) -> Array:
+def _exact(model: AbstractArchitecture, masses: Sequence[Masses], x: Array) -> Array:
     """The mean, where the layers before the last have no jumps."""
     joint, layers = start(model, x), layers_of(model)
     for layer, (gone, kept) in zip(layers[:-1], masses, strict=False):
@@ -183,7 +208,11 @@ def _nothing(gone: Array, kept: Array) -> Cut:
 
 @eqx.filter_jit
 def bounds(
-    model: MoGP, masses: Sequence[Masses], x: Array, steepest: float | None, known: int
+    model: AbstractArchitecture,
+    masses: Sequence[Masses],
+    x: Array,
+    steepest: float | None,
+    known: int,
 ) -> tuple[Array, Array]:
     """Bounds of the mean error at points, each of shape (n,).
 
@@ -214,15 +243,3 @@ def bounds(
         upper = gain * (times(square, gone) + times(most * upper, kept))
         variance = layer.bias_scale**2 + gain * times(square, total)
     return lower, upper
-
-
-def _kept_nodes(layers: Sequence[Layer], rule: Rule, cuts: Sequence[Cut]) -> Array:
-    counts: list[Any] = []
-    for layer, value, cut in zip(layers, rule.values, cuts, strict=True):
-        number, endless = jnp.mean(jnp.sum(cut.stays & (cut.sizes > 0), -1)), jnp.any(cut.kept > 0)
-        if rule.kind == "threshold":  # above a positive one there are finitely many, drawn or not
-            above = layer.levy.tail(value)
-            number = jnp.where(endless, above, number)
-            endless = endless & (jnp.asarray(value) == 0)
-        counts.append(jnp.where(endless, jnp.inf, number))
-    return jnp.stack(counts)

@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.scipy.special import gammainc
 
 from mogp._arrays import Real
 from mogp._checks import check_count, is_concrete
-from mogp.architecture import MoGP
+from mogp.architecture import AbstractArchitecture
 from mogp.levy import LevyMeasure
-from mogp.limit._jumps import NumJumps, draw_jumps, numbers_of_jumps
-from mogp.limit._recursion import Layer
+from mogp.limit.layers import Layer, NumJumps, draw_jumps, numbers_of_jumps
 from mogp.priors import Prior
-from mogp.pruning._budget import check_keep
-from mogp.pruning._lost import diffuse_share, draw_sorted, nodes_of
+from mogp.pruning._keep import check_keep
+from mogp.pruning.theory._compressibility import diffuse_share, draw_sorted, nodes_of
 
 _MOST_JUMPS = 4000  # drawn without being asked for; smaller ones enter by their expected sum
 
@@ -108,7 +108,11 @@ def mark(rule: Rule, layer: int, sizes: Array, width: int | None) -> Array:
 
 
 def jumps_needed(
-    model: MoGP, layers: Sequence[Layer], rule: Rule, num_jumps: NumJumps, tolerance: float
+    model: AbstractArchitecture,
+    layers: Sequence[Layer],
+    rule: Rule,
+    num_jumps: NumJumps,
+    tolerance: float,
 ) -> tuple[int, ...]:
     """Jumps to draw in every layer: for the kernel, and for what lies on both sides of the cut.
 
@@ -133,7 +137,12 @@ def jumps_needed(
 
 
 def draw_cuts(
-    model: MoGP, layers: Sequence[Layer], rule: Rule, nums: Sequence[int], key: Array, shape: int
+    priors: Sequence[Prior],
+    layers: Sequence[Layer],
+    rule: Rule,
+    nums: Sequence[int],
+    key: Array,
+    shape: int,
 ) -> tuple[Cut, ...]:
     """Draws of the limit of every layer, pruned.
 
@@ -147,7 +156,7 @@ def draw_cuts(
         if rule.kind == "nodes":
             kept = jnp.zeros_like(jumps.diffuse)
         elif rule.kind == "keep":
-            kept = jumps.diffuse - a * (1 - diffuse_share(model.priors[i], value))
+            kept = jumps.diffuse - a * (1 - diffuse_share(priors[i], value))
         else:
             kept = jumps.diffuse - _below(layer, value)
             if jumps.sizes.shape[-1]:  # the drawn ones below the threshold are not in `diffuse`
@@ -180,6 +189,18 @@ def expected_masses(prior: Prior, layer: Layer, kind: str, value: Any) -> Masses
     return Masses(gone, jnp.where(finite, kept, jnp.inf))
 
 
+def expected_nodes(layer: Layer, kind: str, value: Any) -> Array:
+    """Expected number of nodes that stay in a layer of the limit; infinite with a diffuse part."""
+    total = jnp.asarray(layer.levy.total_mass, float)
+    if kind == "nodes":  # E min(N, J) of a Poisson number J of jumps: Σ_(n < N) P(J > n)
+        mass = jnp.where(jnp.isinf(total), 1, total)
+        found = jnp.sum(gammainc(jnp.arange(1.0, value + 1), jnp.full((value,), mass)))
+        return jnp.where(jnp.isinf(total), value, found)
+    found = layer.levy.tail(value) if kind == "threshold" else total
+    whole = kind == "keep" or jnp.asarray(value) == 0
+    return jnp.where(whole & (jnp.asarray(layer.location) > 0), jnp.inf, found)
+
+
 def mass_after(measure: LevyMeasure, num: int) -> Array:
     """`E Σ_(j > num) λ_j = E ∫_0^λ_num x ρ(dx)`, an integral over the `num`-th arrival time.
 
@@ -188,6 +209,7 @@ def mass_after(measure: LevyMeasure, num: int) -> Array:
     heavy = jnp.maximum(1 / jnp.asarray(measure.index_at_infinity, float) - 1, 0)
     power = num - heavy  # of the arrival time, near 0
     safe = jnp.where(power > 0, power, 1)
+    # The density of log Γ_num; beyond these ends it is below e^(-40) of its largest value.
     low = jnp.sqrt(80 / safe) + 40 / safe
     v = math.log(num) + jnp.linspace(-low, math.sqrt(80 / num) + 1e-3, 801)
     weights = jnp.exp(num * (v - math.log(num) - jnp.exp(v - math.log(num))))
@@ -211,12 +233,10 @@ def draw_finite_cuts(
 
 
 def drawn_masses(prior: Prior, width: int, cut: Cut) -> Masses:
-    """The same at a width: the first from draws, the second with the exact mean of the law."""
+    """What a cut takes from a layer of finite width, a mean over draws, and what it leaves.
+
+    The two add up to the exact mean of the distribution.
+    """
     gone = jnp.mean(jnp.sum(jnp.where(cut.stays, 0, cut.sizes), -1))
     total = width * jnp.asarray(prior.at_width(width).mean, float)
     return Masses(gone, jnp.maximum(total - gone, 0))
-
-
-def check_width(width: int | None) -> int | None:
-    """A number of nodes, or None for the limit."""
-    return None if width is None else check_count("width", width)

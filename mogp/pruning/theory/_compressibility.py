@@ -15,9 +15,9 @@ from mogp._arrays import Real
 from mogp._checks import check_between, check_count, is_concrete
 from mogp.levy import LevyMeasure, NoJumps
 from mogp.priors import GroupLasso, InfinitelyDivisible, InverseGamma, Limit, Prior
-from mogp.pruning._budget import check_keep, num_kept
+from mogp.pruning._keep import check_keep, num_kept
 
-_ENTRIES = 2**23  # node variances that are sorted at once
+_ENTRIES = 2**23  # node variances that are sorted at once: 64 MiB in double precision
 
 
 class Compressibility(NamedTuple):
@@ -25,14 +25,15 @@ class Compressibility(NamedTuple):
 
     Attributes:
         mean: `E R(κ)`, of the shape of `keep`.
-        mean_error: its standard error; 0 where it is exact.
-        quantiles: of `R(κ)`, from draws, of that shape with an axis for the levels at the end.
-        nodes: nodes kept, of the shape of `keep`; infinity in the limit.
+        mean_error: its standard error, of the same shape; 0 where the mean is exact.
+        quantiles: of `R(κ)`, from draws, of that shape with an axis for the levels at the end; None
+            where they would have to be drawn and no key is given.
+        nodes: the number of nodes kept, of the shape of `keep`; infinity in the limit.
     """
 
     mean: Array
     mean_error: Array
-    quantiles: Array
+    quantiles: Array | None
     nodes: Array
 
 
@@ -47,8 +48,9 @@ def compressibility(
 ) -> Compressibility:
     """The share of the sum of node variances that κ-pruning loses, at a width or in the limit.
 
-    At a width `p`, from the order statistics of draws: the `p - ⌈κp⌉` smallest over all, 0 where
-    all are 0. In the limit all jumps are kept, and a part `s(κ)` of the diffuse mass `a`:
+    At a width `p` it comes from the order statistics of draws: the sum of the `p - ⌈κp⌉` smallest
+    over the sum of all, 0 where all are 0. In the limit all jumps are kept, and a part `s(κ)` of
+    the diffuse mass `a`:
 
     ```
     R(κ) = (1 - s(κ)) a / (a + Σ_j λ̃_j),    E 1/(a + Σ_j λ̃_j) = ∫_0^∞ exp(-a t - ψ(t)) dt
@@ -56,8 +58,8 @@ def compressibility(
 
     where `s(κ) = κ` if the nodes that carry the diffuse part are alike, as those of
     `Deterministic`, `InfinitelyDivisible` and of a bare `Limit` are. Under `GroupLasso` and
-    `InverseGamma` they are not, and `s` is the Lorenz curve of their law. Compressible priors,
-    `a = 0`, lose nothing in the limit.
+    `InverseGamma` they are not, and `s` is the Lorenz curve of their distribution. Compressible
+    priors, `a = 0`, lose nothing in the limit.
 
     Args:
         prior_or_limit: a prior, or location and Lévy measure; at a width the latter stand for
@@ -66,16 +68,20 @@ def compressibility(
         width: number of nodes; None is the limit. `⌈keep · width⌉` nodes are kept; a
             warning says so where the fraction is less than one node.
         levels: of the quantiles, in (0, 1).
-        num_samples: layers drawn.
-        key: random key; `jax.random.key(0)` without.
+        num_samples: number of layers drawn.
+        key: a random key. It is needed at a width; in the limit the mean is exact without.
+
+    Returns:
+        Mean and quantiles of the share, for each fraction.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, or a width is given and no key.
 
     Example:
+        >>> import jax
         >>> from mogp import priors, pruning
-        >>> lost = pruning.compressibility(priors.Deterministic(), 0.1, 500).mean
-        >>> round(lost.item(), 4)
+        >>> lost = pruning.compressibility(priors.Deterministic(), 0.1, 500, key=jax.random.key(0))
+        >>> round(lost.mean.item(), 4)
         0.9
         >>> pruning.compressibility(priors.Horseshoe(), 0.1).mean.item()
         0.0
@@ -89,16 +95,19 @@ def compressibility(
     for fraction in fractions.ravel():
         check_keep(float(fraction))
     check_between("levels", np.asarray(levels), 0, 1)
-    num, key = check_count("num_samples", num_samples), jax.random.key(0) if key is None else key
-    quantile = jnp.asarray(levels, float)
+    num, quantile = check_count("num_samples", num_samples), jnp.asarray(levels, float)
     if width is None:
         limit = prior.limit if isinstance(prior, Prior) else prior
         share = np.vectorize(lambda k: 1 - diffuse_share(prior, k), otypes=[float])(fractions)
         mean, draws = _diffuse_part(*limit, key, num)
-        spread = jnp.quantile(draws, quantile)
-        quantiles = jnp.asarray(share)[..., None] * spread.reshape((1,) * share.ndim + (-1,))
+        quantiles = None
+        if draws is not None:
+            spread = jnp.quantile(draws, quantile).reshape((1,) * share.ndim + (-1,))
+            quantiles = jnp.asarray(share)[..., None] * spread
         nodes = jnp.full(share.shape, jnp.inf)
         return Compressibility(share * mean, jnp.zeros(share.shape), quantiles, nodes)
+    if key is None:
+        raise ValueError("key must be given at a width: node variances are drawn")
     width = check_count("width", width)
     counts = np.vectorize(lambda k: nodes_of(k, width), otypes=[int])(fractions)
     finite = prior if isinstance(prior, Prior) else InfinitelyDivisible(*prior)
@@ -130,8 +139,10 @@ def nodes_of(keep: float, width: int) -> int:
     return num_kept(keep, width)
 
 
-def _diffuse_part(location: Real, levy: LevyMeasure, key: Array, num: int) -> tuple[Array, Array]:
-    """`E a/(a + Λ)` for the sum `Λ` of all jumps, exactly, and draws of the ratio."""
+def _diffuse_part(
+    location: Real, levy: LevyMeasure, key: Array | None, num: int
+) -> tuple[Array, Array | None]:
+    """`E a/(a + Λ)` for the sum `Λ` of all jumps, exactly, and draws of the ratio if possible."""
     if isinstance(levy, NoJumps) or float(location) == 0:
         value = jnp.where(jnp.asarray(location) > 0, 1.0, 0.0)
         return value, jnp.full((num,), value)
@@ -140,8 +151,9 @@ def _diffuse_part(location: Real, levy: LevyMeasure, key: Array, num: int) -> tu
     s = jnp.exp(w - jnp.exp(-w))
     weights = s * (1 + jnp.exp(-w)) * (w[1] - w[0])
     mean = jnp.sum(weights * jnp.exp(-s - levy.laplace_exponent(s / location)))
-    total = levy.sample_total(key=key, shape=(num,))
-    return mean, location / (location + total)
+    if key is None:
+        return mean, None
+    return mean, location / (location + levy.sample_total(key=key, shape=(num,)))
 
 
 def draw_sorted(prior: Prior, width: int, key: Array, num: int) -> Array:

@@ -7,15 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from mogp._checks import check_between, check_count, check_inputs
-from mogp.architecture import MoGP
-from mogp.limit._jumps import draw_jumps
-from mogp.limit._recursion import layers_of
-from mogp.pruning._cut import Cut, Masses, check_width
-from mogp.pruning._joint import simulate
-from mogp.pruning._lost import draw_sorted, share_after
+from mogp.architecture import AbstractArchitecture
+from mogp.limit.layers import draw_jumps, layers_of
+from mogp.pruning.theory._compressibility import draw_sorted, share_after
+from mogp.pruning.theory._cut import Cut, Masses
+from mogp.pruning.theory._joint import simulate
 
 _CONFIDENCE = 0.9  # that the share of networks that miss is at most half of what was asked
 _RESOLVED = 4  # jumps drawn for each node that may be kept
@@ -37,14 +36,14 @@ class NodesFor(NamedTuple):
 
 
 def nodes_for(
-    model: MoGP,
+    model: AbstractArchitecture,
     tolerance: float,
     x: Array | None = None,
     *,
+    key: Array,
     probability: float = 0.95,
     width: int | None = None,
     num_outputs: int | None = None,
-    key: Array | None = None,
     num_samples: int = 1000,
     max_nodes: int = 500,
 ) -> NodesFor:
@@ -62,13 +61,16 @@ def nodes_for(
     Args:
         model: of any depth.
         tolerance: relative error, in (0, 1).
-        x: points, of shape (n, d); one with `‖x‖² = d` without.
-        probability: in (0, 1).
+        x: points, of shape (n, d); None is one point with `‖x‖² = d`.
+        key: a random key.
+        probability: with which the error is to be that small, in (0, 1).
         width: of the network to be pruned; None is the limit.
-        num_outputs: outputs of the network; None takes the expectation over outputs.
-        key: random key; `jax.random.key(0)` without.
-        num_samples: networks drawn.
+        num_outputs: number of outputs of the network; None takes the expectation over outputs.
+        num_samples: number of networks drawn.
         max_nodes: in the limit, the most nodes of a layer to consider.
+
+    Returns:
+        The number of nodes of each hidden layer, and what was seen in the networks drawn.
 
     Raises:
         ValueError: if an argument is out of range, more than `max_nodes` nodes are needed, there
@@ -76,8 +78,11 @@ def nodes_for(
             need infinitely many nodes.
 
     Example:
+        >>> import jax
         >>> from mogp import MoGP, priors, pruning
-        >>> found = pruning.nodes_for(MoGP([priors.Gamma(1.0)]), 0.1, width=100, num_samples=200)
+        >>> found = pruning.nodes_for(
+        ...     MoGP([priors.Gamma(1.0)]), 0.1, key=jax.random.key(0), width=100, num_samples=200
+        ... )
         >>> found.nodes[0] < 15
         True
     """
@@ -88,8 +93,9 @@ def nodes_for(
     outputs = None if num_outputs is None else check_count("num_outputs", num_outputs)
     num = check_count("num_samples", num_samples)
     misses = _misses_allowed(num, probability)
-    by_size, by_node = jax.random.split(jax.random.key(0) if key is None else key)
-    cuts = _layers(model, check_width(width), check_count("max_nodes", max_nodes), by_size, num)
+    by_size, by_node = jax.random.split(key)
+    width = None if width is None else check_count("width", width)
+    cuts = _layers(model, width, check_count("max_nodes", max_nodes), by_size, num)
     curves = [
         np.quantile(np.asarray(share_after(cut.sizes, cut.gone[:, None])), probability, axis=0)
         for cut in cuts
@@ -131,7 +137,8 @@ def nodes_for(
 
 def _misses_allowed(num: int, probability: float) -> int:
     """The most misses in `num` draws that still bear out half of `1 - probability`."""
-    allowed = int(binom.ppf(1 - _CONFIDENCE, num, (1 - probability) / 2)) - 1
+    below = bdtr(np.arange(num + 1), num, (1 - probability) / 2)  # the binomial distribution
+    allowed = int(np.argmax(below >= 1 - _CONFIDENCE)) - 1
     if allowed < 0:
         need = int(np.ceil(2 * np.log(1 / (1 - _CONFIDENCE)) / (1 - probability)))
         raise ValueError(
@@ -141,7 +148,7 @@ def _misses_allowed(num: int, probability: float) -> int:
 
 
 def _layers(
-    model: MoGP, width: int | None, max_nodes: int, key: Array, num: int
+    model: AbstractArchitecture, width: int | None, max_nodes: int, key: Array, num: int
 ) -> tuple[Cut, ...]:
     """Draws of the ranked node variances of every layer; the rest of them goes in any case."""
     if width is not None:

@@ -1,0 +1,134 @@
+"""Accuracy against the number of nodes kept."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from mogp import nn
+from mogp.inference import Scores, evaluate
+from mogp.pruning.trained._budget import select
+from mogp.pruning.trained._compact import cut, masked
+from mogp.pruning.trained._importances import Importance
+from mogp.pruning.trained._network import check_classes, check_rows, each_of, over_stack, widths
+from mogp.pruning.trained._options import RIDGE, Options, counts_of_fractions
+
+KEEP = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+
+
+class Curve(NamedTuple):
+    """Scores of a pruned classifier.
+
+    Attributes:
+        keep: fractions of nodes kept, of shape (k,).
+        nodes: nodes kept in each hidden layer, of shape (k, layers); under the budgets `"global"`
+            and `"greedy"` only their sums over layers.
+        accuracy: of shape (k,), or (k, networks) for a stack.
+        nll: mean negative log-likelihood in nats, of the same shape.
+    """
+
+    keep: Array
+    nodes: Array
+    accuracy: Array
+    nll: Array
+
+
+def curve(
+    network: Any,
+    x: Array,
+    y: ArrayLike,
+    keep: Sequence[float] = KEEP,
+    *,
+    importance: Importance = "contribution",
+    budget: str = "equal",
+    repair: bool = False,
+    ridge: float = RIDGE,
+    x_train: Array | None = None,
+    y_train: ArrayLike | None = None,
+    key: Array | None = None,
+) -> Curve:
+    """Scores with only the best nodes of every hidden layer, without retraining (κ-pruning).
+
+    Nodes are ranked once, in the whole network.
+
+    Args:
+        network: a classifier that holds layers of nodes, or several stacked along a leading axis.
+        x: test inputs, of shape (n, in_size).
+        y: test labels, of shape (n,), integers.
+        keep: fractions of nodes to keep, in (0, 1].
+        importance: how nodes are ranked, see `importances`.
+        budget: `"equal"`, `"global"` or `"greedy"`, see `select`.
+        repair: refit weights by least squares, see `compact`; this needs `x_train`.
+        ridge: of this fit.
+        x_train: training inputs that importances average over; None takes `x`, but for the repair.
+        y_train: their labels, for importances by loss.
+        key: a random key, for `importance="random"`.
+
+    Returns:
+        Accuracy and log-likelihood at each fraction.
+
+    Raises:
+        ValueError: if a fraction is outside (0, 1], data have the wrong shape or are not finite,
+            labels are out of range, or as `compact` does.
+
+    Example:
+        >>> import jax
+        >>> from mogp import MoGP, priors, pruning
+        >>> network = MoGP([priors.Horseshoe()]).network(3, 2, 100, key=jax.random.key(0))
+        >>> x, y = jax.numpy.ones((5, 3)), jax.numpy.zeros(5, int)
+        >>> pruning.curve(network, x, y, [1.0, 0.1]).nodes.tolist()
+        [[100], [10]]
+    """
+    options = Options(importance, budget, repair, ridge, x_train, y_train, key)
+    options.check(network)
+    nodes = counts_of_fractions(keep, widths(network))
+    check_rows("x", x, network)
+    check_classes("y", y, network, x)
+    found, counts = options.importances(network, default=x), jnp.asarray(nodes)
+    y = jnp.asarray(y)
+    if not repair:
+        scores: Scores = _masked(network, found, counts, budget, x, y)
+    else:
+        scores = _repaired(network, found, nodes, options, x, y)
+    return Curve(jnp.asarray(keep, x.dtype), counts, *scores)
+
+
+_score = eqx.filter_jit(evaluate)
+
+
+@eqx.filter_jit
+def _masked(
+    network: Any, found: tuple[Array, ...], nodes: Array, budget: str, x: Array, y: Array
+) -> Scores:
+    def at(counts: Array) -> Scores:
+        small = masked(network, select(found, counts, budget))
+        result: Scores = over_stack(network, evaluate)(small, x, y)
+        return result
+
+    scores: Scores = jax.lax.map(at, nodes)
+    return scores
+
+
+def _repaired(
+    network: Any,
+    found: tuple[Array, ...],
+    nodes: Sequence[tuple[int, ...]],
+    options: Options,
+    x: Array,
+    y: Array,
+) -> Scores:
+    """Scores of a network at all sizes, or of each in a stack: their shapes may differ."""
+    if nn.is_stack(network):
+        each = [
+            _repaired(*one, nodes, options, x, y)
+            for one in each_of((network, found), len(found[0]))
+        ]
+        stacked: Scores = jax.tree.map(lambda *a: jnp.stack(a, axis=1), *each)
+        return stacked
+    rows = [_score(cut(network, found, counts, options), x, y) for counts in nodes]
+    scores: Scores = jax.tree.map(lambda *a: jnp.stack(a), *rows)
+    return scores

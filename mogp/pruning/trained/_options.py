@@ -1,0 +1,111 @@
+"""How a network is cut: the one value that all verbs of the room share."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from mogp._checks import check_between, check_choice, check_count
+from mogp.pruning._keep import check_keep, not_a_fraction, num_kept
+from mogp.pruning.trained._budget import BUDGETS
+from mogp.pruning.trained._importances import Importance, importances
+from mogp.pruning.trained._network import check_network, check_rows
+
+RIDGE = 1e-4
+
+
+class Options(eqx.Module):
+    """How nodes are chosen, and what is done with those that stay.
+
+    `compact`, `mask`, `curve`, `compact_posterior` and `posterior_curve` take these as keywords.
+
+    Attributes:
+        importance: how nodes are ranked, see `importances`.
+        budget: how many of which layer stay, see `select`.
+        repair: refit weights by least squares after the cut. Each kept node of the next layer, and
+            each output, is to say what it said in the whole network.
+        ridge: of this fit, positive, relative to the sum of squares of each column.
+        x_train: training inputs, of shape (n, in_size), for importances and for the repair.
+        y_train: their labels, integers of shape (n,), for importances by loss.
+        key: a random key, for `importance="random"`.
+
+    Example:
+        >>> from mogp import pruning
+        >>> pruning.Options(importance="norm").budget
+        'equal'
+    """
+
+    importance: Importance = "contribution"
+    budget: str = "equal"
+    repair: bool = False
+    ridge: float = RIDGE
+    x_train: Array | None = None
+    y_train: ArrayLike | None = None
+    key: Array | None = None
+
+    def check(self, network: Any) -> None:
+        """Raise a `ValueError` unless a network can be cut in this way."""
+        check_network(network)
+        check_choice("budget", self.budget, BUDGETS)
+        check_between("ridge", self.ridge, 0)
+        if self.repair:
+            if self.x_train is None:
+                raise ValueError("repair needs x_train, the training inputs it fits weights to")
+            check_rows("x_train", self.x_train, network)
+
+    def importances(self, network: Any, default: Array | None = None) -> tuple[Array, ...]:
+        """Importances of the nodes of a network; `default` stands for inputs not given."""
+        x = default if self.x_train is None else self.x_train
+        return importances(network, self.importance, x_train=x, y_train=self.y_train, key=self.key)
+
+
+def counts_kept(
+    keep: float | None, nodes: int | Sequence[int] | None, widths: Sequence[int]
+) -> tuple[int, ...]:
+    """The number of nodes kept of every layer, from a fraction or from numbers.
+
+    Raises:
+        ValueError: unless exactly one is given and in range.
+    """
+    if (keep is None) == (nodes is None):
+        raise ValueError(f"give one of keep and nodes, got {'none' if keep is None else 'both'}")
+    if keep is not None:
+        if isinstance(keep, int | np.integer):
+            raise not_a_fraction(int(keep))
+        return _counts_of_fraction(keep, widths)
+    wanted = list(nodes) if isinstance(nodes, Sequence) else [nodes] * len(widths)
+    if len(wanted) != len(widths):
+        raise ValueError(
+            f"nodes must be one number, or one for each hidden layer ({len(widths)}), got {nodes}"
+        )
+    for layer, (count, width) in enumerate(zip(wanted, widths, strict=True)):
+        if check_count("nodes", count) > width:
+            raise ValueError(
+                f"nodes must be at most {width} in hidden layer {layer + 1}, got {count}"
+            )
+    return tuple(int(count) for count in wanted)
+
+
+def _counts_of_fraction(keep: float, widths: Sequence[int]) -> tuple[int, ...]:
+    check_keep(keep)
+    for layer, width in enumerate(widths):
+        if keep * width < 0.5:
+            warnings.warn(
+                f"keep={keep:g} of the {width} nodes of hidden layer {layer + 1} rounds to 0 "
+                "nodes; 1 is kept",
+                stacklevel=4,
+            )
+    return tuple(num_kept(keep, width) for width in widths)
+
+
+def counts_of_fractions(keep: Sequence[float], widths: Sequence[int]) -> list[tuple[int, ...]]:
+    """The number of nodes kept of every layer for each of several fractions."""
+    if not len(keep):
+        raise ValueError("keep must have at least one fraction")
+    for fraction in keep:
+        check_keep(fraction)
+    return [tuple(num_kept(fraction, width) for width in widths) for fraction in keep]
