@@ -1,0 +1,302 @@
+every_prior = pytest.mark.parametrize("name", PRIORS)
+every_gbfry = pytest.mark.parametrize("name", [name for name in PRIORS if "GBFRY" in name])
+one_of_a_class = pytest.mark.parametrize("name", [name for name in PRIORS if "," not in name])
+
+X = [1e-30, 1e-20, 1e-15, 1e-8, 1e-3, 0.02, 0.3, 1, 30, 1e4]
+
+
+def all_of(table):
+    public = {getattr(priors, name) for name in priors.__all__}
+    return {value for value in public if inspect.isclass(value) and issubclass(value, table)}
+
+
+def test_every_public_prior_and_law_is_tested():
+    both = PRIORS | OTHERS
+    assert all_of(priors.Prior) == {type(prior) for prior, _ in both.values()} | {priors.Prior}
+    derived = {priors.MeasureLaw, priors.ScaledLaw, priors.NodeVarianceLaw}
+    assert all_of(priors.NodeVarianceLaw) == set(EXACT) | derived
+    assert {type(law_of(name)) for name in PRIORS} == set(EXACT)
+    with pytest.raises(TypeError, match="abstract"):
+        priors.Prior()
+
+
+# --- density --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_prior
+def test_log_prob_against_mpmath(name, dtype):
+    law = law_of(name, dtype)
+    x = jnp.asarray(X, dtype)
+    got = log_prob(law, x)
+    assert got.dtype == dtype
+    low, high = ends(law)
+    for value, at in zip(got, np.asarray(x, float), strict=True):
+        if not low <= at < high:
+            assert value == -math.inf
+        elif dtype == jnp.float64:
+            np.testing.assert_allclose(value, exact_log_density(law, at), rtol=1e-10, atol=1e-11)
+        elif at > 1e-18:
+            np.testing.assert_allclose(value, exact_log_density(law, at), rtol=2e-6, atol=5e-6)
+
+
+@needs_x64
+@one_of_a_class
+def test_log_prob_against_scipy(name):
+    law = law_of(name)
+    x = np.array(X)
+    match law:
+        case priors.GammaLaw():
+            other = stats.gamma(float(law.concentration), scale=1 / float(law.rate))
+        case priors.InverseGammaLaw():
+            other = stats.invgamma(float(law.concentration), scale=float(law.scale))
+        case priors.BetaLaw():
+            other = stats.beta(float(law.a), float(law.b))
+        case priors.ParetoLaw():
+            other = stats.pareto(float(law.alpha), scale=float(law.scale))
+        case _:
+            pytest.skip("not in SciPy")
+    x = x[x != 1]  # the end of the support of a beta law
+    np.testing.assert_allclose(log_prob(law, x), other.logpdf(x), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(cdf(law, x), other.cdf(x), rtol=1e-9, atol=1e-12)
+    moments = other.stats("mv")
+    np.testing.assert_allclose((law.mean, law.variance), moments, rtol=1e-9)
+
+
+COARSE_CDF = ("GBFRY, one node", "GeneralizedGamma, α near 0")  # t < 1: the series is long
+
+
+@needs_x64
+@every_prior
+def test_density_integrates_to_one_and_the_cdf_is_its_integral(name):
+    law = law_of(name)
+    points, _, weights = quadrature_of(name)
+    # An end where the density is infinite is a float: 1 - λ is known to 1e-16.
+    coarse = "RegularizedHorseshoe" in name or name in COARSE_CDF
+    tolerance = 1e-7 if coarse else 1e-9
+    np.testing.assert_allclose(weights.sum(), 1, rtol=tolerance)
+    expected = np.concatenate([[0], np.cumsum(weights.sum(1))])
+    got = np.asarray(cdf(law, jnp.exp(jnp.asarray(points))))
+    within = (points > -700) & (points < 700)
+    np.testing.assert_allclose(got[within], expected[within], atol=tolerance)
+    assert np.all(np.diff(got[within]) > -1e-9)
+    np.testing.assert_array_equal(cdf(law, jnp.full(len(points), -1.0)), 0)
+
+
+@needs_x64
+@one_of_a_class
+def test_icdf(name):
+    law = law_of(name)
+    q = jnp.array([1e-6, 0.1, 0.5, 0.9, 0.999])
+    if isinstance(law, (priors.ParetoLaw, SquaredHalfCauchy)):
+        np.testing.assert_allclose(cdf(law, icdf(law, q)), q, rtol=1e-9)
+    else:
+        with pytest.raises(NotImplementedError):
+            law.icdf(q)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@one_of_a_class
+def test_gradients_of_log_prob(name, dtype):
+    law = law_of(name, dtype)
+    low, high = ends(law)
+    x = jnp.asarray([min(max(at, 2 * low), 0.7 * high) for at in (1e-15, 1e-3, 0.02, 4.0)], dtype)
+    by_law, by_x = log_prob_slopes(law, x)
+    got = [*(getattr(by_law, parameter) for parameter in law.arg_constraints), by_x]
+    assert all(value.dtype == dtype for value in got)
+    rtol = 1e-6 if dtype == jnp.float64 else 2e-3
+    slow = isinstance(law, priors.BetaParetoLaw) and dtype == jnp.float32
+    for i, at in enumerate(np.asarray(x, float)):
+        if slow and i % 2:
+            continue
+        point = [*parameters(law), at]
+        for place, value in enumerate(got):
+            if not point[place]:  # no slab: the derivative is one-sided
+                continue
+            step = 1e-12 * point[place]
+            expected = partial(EXACT[type(law)], place, point, step)
+            np.testing.assert_allclose(value[i], expected, rtol=rtol, atol=10 * rtol)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_prior
+def test_log_density_of_log(name, dtype):
+    """The Jacobian is in, and there is no underflow at λ = exp(-120), which float32 has not."""
+    law = law_of(name, dtype)
+    x = jnp.asarray(X, dtype)
+    u = jnp.append(jnp.log(x[2:]), -120)
+    got, slopes = log_density_and_slope(law, u)
+    assert got.dtype == dtype
+    rtol = 1e-10 if dtype == jnp.float64 else 1e-5
+    np.testing.assert_allclose(got[:-1], log_prob(law, x)[2:] + u[:-1], rtol=rtol, atol=rtol)
+    if (index := index_below(law)) is not None:
+        expected = exact_log_density(law, mp.exp(-120)) - 120
+        np.testing.assert_allclose(got[-1], expected, rtol=rtol)
+        slope_rtol = 1e-5 if dtype == jnp.float64 else 1e-4
+        np.testing.assert_allclose(slopes[-1], index, rtol=slope_rtol)  # a power law down there
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_prior
+def test_out_of_support(name, dtype):
+    info, law = np.finfo(dtype), law_of(name, dtype)
+    low, high = ends(law)
+    outside = [-1.0, -0.0, 0.0, math.inf, -math.inf, math.nan]
+    outside += [0.9 * low, 1.1 * high] if low or high < math.inf else [0.0, math.inf]
+    inside = [min(0.3, high / 2), info.tiny, info.max, info.smallest_subnormal]
+    x = jnp.asarray([*outside, *inside], dtype)
+    got, slopes = log_prob(law, x), log_prob_slope(law, x)
+    np.testing.assert_array_equal(got[:8], -jnp.inf)
+    np.testing.assert_array_equal(slopes[:6], 0)
+    assert np.isfinite(slopes[6:8]).all()
+    assert np.isfinite(got[8])
+    assert np.isfinite(slopes[8])
+    assert not np.isnan(got).any()
+    if isinstance(law, FiniteGBFRY) or name == "Horseshoe":
+        assert np.isfinite(got[8:11]).all()
+        assert not np.isnan(slopes).any()
+
+
+# --- sampler and moments --------------------------------------------------------------------
+
+
+@every_prior
+def test_sampler_against_the_cdf(name, key):
+    """Kolmogorov-Smirnov, 1e5 draws; a false alarm once in a million seeds."""
+    law = law_of(name)
+    u = sample_log(law, key)
+    assert np.isfinite(u).all()
+    if name == "Gamma, tiny shape":  # λ underflows; e^(κu) of the power law is uniform
+        probability = np.exp(np.asarray(u, np.float64) * index_below(law))
+    else:
+        probability = np.asarray(cdf(law, jnp.exp(u)), np.float64)
+    distance = stats.kstest(probability, "uniform").statistic
+    below = float(cdf(law, jnp.finfo(u.dtype).tiny))  # mass where λ underflows
+    assert distance < math.sqrt(math.log(2e6) / 2 / len(u)) + (below if below < 0.1 else 0)
+
+
+@needs_x64
+@every_prior
+def test_moments_against_quadrature(name):
+    law, (_, u, weights) = law_of(name), quadrature_of(name)
+    index = index_above(law) or math.inf
+    rtol = 1e-7 if "RegularizedHorseshoe" in name else 1e-9
+    u = np.minimum(u, 300)
+    mean = np.sum(weights * np.exp(u))
+    if index > 1:
+        np.testing.assert_allclose(law.mean, mean, rtol=rtol)
+    else:
+        assert float(law.mean) == math.inf
+    if index > 2:
+        second = np.sum(weights * np.exp(2 * u))
+        np.testing.assert_allclose(law.variance, second - mean**2, rtol=rtol)
+    else:
+        assert float(law.variance) == math.inf
+
+
+def test_moments_against_samples(key):
+    """Five standard errors of the mean and of the variance: false alarm 1e-6. All moments exist."""
+    law = in_dtype(priors.GBFRY(0.5, 30.0, 2.0).at_width(3), jnp.result_type(float))
+    x = np.asarray(jnp.exp(sample_log(law, key)), np.float64)
+    deviation = (x - x.mean()) ** 2
+    root_n = math.sqrt(len(x))
+    assert abs(x.mean() - float(law.mean)) < 5 * x.std() / root_n
+    assert abs(deviation.mean() - float(law.variance)) < 5 * deviation.std() / root_n
+
+
+def test_infinite_moments():
+    horseshoe = priors.Horseshoe().at_width(10)
+    assert float(horseshoe.mean) == float(horseshoe.variance) == math.inf
+    assert float(priors.GBFRY(0.5, 2.0).at_width(10).variance) == math.inf
+    assert math.isfinite(float(priors.GBFRY(0.5, 2.001).at_width(10).variance))
+    assert float(FiniteGBFRY(0.5, 0.9, 1.0, 10).mean) == math.inf
+    heavy = priors.SpikeAndSlab(1.0, priors.ParetoLaw(1.5)).at_width(10)
+    assert float(heavy.mean) == pytest.approx(0.3)
+    assert float(heavy.variance) == math.inf
+    assert float(priors.SpikeAndSlab(1.0, priors.ParetoLaw(0.5)).at_width(10).mean) == math.inf
+    assert float(priors.InfinitelyDivisible(1.0, levy.Stable(0.5)).at_width(2).mean) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("prior", "width", "share"),
+    [
+        (priors.GBFRY(0.8, 5.0, 3.0), 2000, 0.85),
+        (priors.GBFRY(0.9, 5.0, 0.1), 500, 0.50),
+        (priors.GBFRY(0.2, 2.5, 1.0), 10_000, 1.00),
+    ],
+)
+def test_expected_sum_at_finite_width(prior, width, share):
+    assert float(width * prior.at_width(width).mean) / prior.mean == pytest.approx(share, abs=0.006)
+
+
+@pytest.mark.parametrize("name", PRIORS | OTHERS)
+def test_total_mean(name):
+    prior, width = (PRIORS | OTHERS)[name]
+    if np.isinf(prior.at_width(width).mean):
+        with pytest.raises(ValueError, match=r"total_mean cannot be set for .*: its mean is inf"):
+            prior.at_width(width, total_mean=3.0)
+        return
+    law = prior.at_width(width, total_mean=3.0)
+    assert float(width * law.mean) == pytest.approx(3, rel=1e-12 if X64 else 1e-5)
+    assert law.batch_shape == ()
+
+
+@pytest.mark.parametrize("name", ["GBFRY, light tail", "Beta, b > 1", "InverseGamma"])
+def test_total_mean_scales_the_law(name, key):
+    prior, width = PRIORS[name]
+    law, plain = prior.at_width(width, total_mean=2.5), law_of(name)
+    factor = 2.5 / (width * plain.mean)
+    assert isinstance(law, priors.ScaledLaw)
+    x = jnp.array([1e-9, 0.01, 0.5])
+    rtol = 1e-10 if X64 else 2e-5
+    density = log_prob(in_dtype(law, x.dtype), factor * x)
+    np.testing.assert_allclose(density, log_prob(plain, x) - jnp.log(factor), rtol=rtol)
+    np.testing.assert_allclose(law.cdf(factor * x), plain.cdf(x), rtol=rtol)
+    np.testing.assert_allclose(law.variance, plain.variance * factor**2, rtol=rtol)
+    draws = law.sample(key, (5,)), plain.sample(key, (5,)) * factor
+    np.testing.assert_allclose(*draws, rtol=10 * rtol)
+    assert ends(law) == pytest.approx([end * float(factor) for end in ends(plain)])
+
+
+def test_horseshoe_against_scipy(key):
+    law, root = priors.Horseshoe().at_width(100), stats.halfcauchy(scale=math.pi / 200)
+    x = np.array([1e-12, 1e-4, 0.3, 40.0])
+    rtol = 1e-12 if X64 else 1e-5
+    np.testing.assert_allclose(law.cdf(x), root.cdf(np.sqrt(x)), rtol=rtol)
+    np.testing.assert_allclose(law.icdf(law.cdf(x[:3])), x[:3], rtol=1e-9 if X64 else 1e-3)
+    assert float(law.cdf(-1.0)) == 0
+
+
+# --- as NumPyro distributions ---------------------------------------------------------------
+
+
+def test_batches_of_parameters(key):
+    alphas, x = jnp.array([0.2, 0.5, 0.7], jnp.float32), jnp.float32(0.3)
+    exact = [finite_gbfry_log_density(a, 2, 2 - a, 10, 0.3) for a in (0.2, 0.5, 0.7)]  # scale 1
+    exact = np.array(exact, float)
+    law, cauchy = FiniteGBFRY(alphas, 2.0, jnp.float32(1.0), 10), SquaredHalfCauchy(alphas)
+    np.testing.assert_allclose(log_prob(law, jnp.full((2, 1), x)), [exact, exact], atol=5e-6)
+    np.testing.assert_allclose(cauchy.cdf(alphas**2), 0.5, rtol=1e-6)
+    np.testing.assert_allclose(cauchy.icdf(jnp.full((2, 1), 0.5))[1], alphas**2, rtol=1e-6)
+    for batch in (law, cauchy):
+        assert batch.batch_shape == batch.mean.shape == batch.variance.shape == (3,)
+        draws = jax.eval_shape(lambda batch=batch: batch.sample(key, (4,)))
+        assert (draws.shape, draws.dtype) == ((4, 3), jnp.float32)
+    table = FiniteGBFRY(alphas[:, None], jnp.array([2.0, 3.0]), 1.0, 10)
+    assert table.batch_shape == table.mean.shape == (3, 2)
+    assert jax.eval_shape(table.log_prob, jnp.ones(2)).shape == (3, 2)
+
+
+def test_potential_energy_is_that_of_log_lambda():
+    """NumPyro samples a positive site in its logarithm: the Jacobian is in the target."""
+    law = law_of("GeneralizedGamma")
+    u = jnp.array([-40.0, -3.0, 0.5])
+
+    def model():
+        numpyro.sample("variance", law.expand((3,)).to_event(1))
+
+    energy = potential_energy(model, (), {}, {"variance": u})
+    expected = -log_density_of_log(law, u).sum()
+    np.testing.assert_allclose(energy, expected, rtol=1e-5)
+
+
