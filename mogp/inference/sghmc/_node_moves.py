@@ -3,9 +3,9 @@
 Both leave the density of weights, `u = log λ` and parameters invariant, whatever the likelihood.
 A gradient sampler holds the weights `V` behind a node while `u` moves (non-centred); here `√λ V` is
 held, or nodes that the data hardly see are drawn anew together with the parameters of the prior.
+At a temperature `T` that density, and the likelihood, are to the power of `1 / T`.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpyro.distributions import Distribution, biject_to
+from numpyro.distributions import Distribution
 
-from mogp.priors import NodeVarianceLaw, Prior
+from mogp.inference._likelihoods import log_density_of
+from mogp.priors import log_density_of_log
 
 Values = dict[str, Array]
 
@@ -25,65 +26,31 @@ _TRIES = 16  # draws from the prior a look at the likelihood
 
 
 class NodePriors(NamedTuple):
-    """The priors of the node variances that are free.
+    """The priors of the layers whose node variances are sampled.
 
     Attributes:
-        priors: one a layer, with numbers.
-        widths: at which they are taken.
-        laws: of unknown parameters, under `prior{layer}.{parameter}`.
-        temperature: log-densities are divided by it.
+        given: from unconstrained values of the learned parameters to the distributions of `λ`, by
+            the number of the layer.
+        laws: the distributions of the learned parameters, by `prior{layer}.{parameter}`.
+        temperature: `T`.
     """
 
-    priors: dict[int, Prior]
-    widths: dict[int, int]
+    given: Callable[[Values], dict[int, Distribution]]
     laws: dict[str, Distribution]
     temperature: float
 
-    def given(self, hyper: Values) -> dict[int, NodeVarianceLaw]:
-        """The laws of `λ` with unconstrained values of the unknown parameters."""
-        found = with_values(self.priors, self.laws, hyper)
-        return {i: prior.at_width(self.widths[i]) for i, prior in found.items()}
-
-    def log_density(self, laws: dict[int, NodeVarianceLaw], i: int, u: Array) -> Array:
-        """Of `u` in layer `i`, tempered."""
-        return laws[i].log_density_of_log(u) / self.temperature
+    def log_density(self, law: Distribution, u: Array) -> Array:
+        """Log-density of `u` under a distribution of `λ`, tempered, elementwise."""
+        return log_density_of_log(law, u) / self.temperature
 
     def log_prior(self, hyper: Values) -> Array:
-        """Log-density of the unconstrained values, tempered, a scalar."""
+        """Log-density of unconstrained values of the parameters, tempered, a scalar."""
         return log_density_of(self.laws, hyper) / self.temperature
 
 
-def with_values(
-    priors: dict[int, Prior], laws: dict[str, Distribution], hyper: Values
-) -> dict[int, Prior]:
-    """Priors with unconstrained values for their unknown parameters."""
-    values = constrained(laws, hyper)
-    return {
-        i: dataclasses.replace(
-            prior, **{n.split(".")[1]: v for n, v in values.items() if layer_of(n) == i}
-        )
-        for i, prior in priors.items()
-    }
-
-
 def layer_of(name: str) -> int:
-    """Of an unknown parameter, from `prior{layer}.{parameter}`."""
+    """The number of the layer in the name of a parameter, `prior{layer}.{parameter}`."""
     return int(name[len("prior") : name.index(".")])
-
-
-def constrained(laws: dict[str, Distribution], hyper: Values) -> Values:
-    """Values in the support of their laws from unconstrained ones."""
-    return {name: biject_to(law.support)(hyper[name]) for name, law in laws.items()}
-
-
-def log_density_of(laws: dict[str, Distribution], hyper: Values) -> Array:
-    """Log-density of unconstrained values, the Jacobians included, a scalar."""
-    total = jnp.zeros(())
-    for name, law in laws.items():
-        transform, z = biject_to(law.support), hyper[name]
-        value = transform(z)
-        total += law.log_prob(value) + transform.log_abs_det_jacobian(z, value)
-    return total
 
 
 def slice_sample(
@@ -129,17 +96,18 @@ def slice_sample(
 def centred(
     key: Array, nodes: NodePriors, hyper: Values, u: dict[int, Array], weights: dict[int, Array]
 ) -> tuple[Values, dict[int, Array], dict[int, Array]]:
-    """Slice updates of each `u_j` given `√λ_j V_·j`, and of each parameter given all `u`.
+    """Slice updates of each `u_j` given `√λ_j V_j`, and of each parameter given all `u`.
 
-    With `K` outgoing weights `W_·j = √λ_j V_·j` the conditional density of `u_j` is
-    `p(u) exp(-K u/2 - ‖W_·j‖² e^(-u)/2)`: no likelihood, for the function stays the same.
+    With `K` outgoing weights `W_j = √λ_j V_j` the conditional density of `u_j` is
+    `p(u)^(1/T) exp(-K u/2 - ‖W_j‖² e^(-u)/(2T))`: no likelihood, for the function stays the same.
+    The Jacobian `e^(-K u/2)` of the change from `V` to `W` is not a density, and not tempered.
 
     Args:
         key: a random key.
-        nodes: priors.
-        hyper: unconstrained values of unknown parameters, scalars.
-        u: log node variances (width,), by layer.
-        weights: behind the nodes, (fan-out, width), by layer.
+        nodes: the priors.
+        hyper: unconstrained values of the learned parameters, scalars.
+        u: log node variances, of shape (number,), by the number of the layer.
+        weights: outgoing weights, standard normal under the prior, of shape (number, K), likewise.
 
     Returns:
         The three, updated.
@@ -148,24 +116,27 @@ def centred(
     laws = nodes.given(hyper)
     new_u, new_weights = {}, {}
     for i, old in u.items():
-        fan_out = len(weights[i])
-        log_norm = old + jnp.log(jnp.sum(weights[i] ** 2, 0))
+        fan_out = weights[i].shape[1]
+        log_norm = old + jnp.log(jnp.sum(weights[i] ** 2, 1))
 
-        def log_density(v: Array, i=i, fan_out=fan_out, log_norm=log_norm) -> Array:  # type: ignore[no-untyped-def]
-            normal = -(fan_out * v + jnp.exp(log_norm - v)) / 2
-            return nodes.log_density(laws, i, v) + normal / nodes.temperature
+        def log_density(
+            v: Array, i: int = i, k: int = fan_out, log_norm: Array = log_norm
+        ) -> Array:
+            prior = nodes.log_density(laws[i], v)
+            return prior - k * v / 2 - jnp.exp(log_norm - v) / (2 * nodes.temperature)
 
-        width = 6 * math.sqrt(2 * nodes.temperature / fan_out)
+        # Six standard deviations of a normal density of the same curvature at its mode, at any T.
+        width = 6 * math.sqrt(2 / fan_out)
         new_u[i] = slice_sample(jax.random.fold_in(by_node, i), old, log_density, width)
         factor = jnp.exp((old - new_u[i]) / 2)
-        new_weights[i] = weights[i] * jnp.broadcast_to(factor, weights[i].shape)
+        new_weights[i] = weights[i] * jnp.broadcast_to(factor[:, None], weights[i].shape)
 
     for number, name in enumerate(nodes.laws):
 
         def of_value(z: Array, name: str = name, hyper: Values = hyper) -> Array:
             tried = hyper | {name: z}
             found = nodes.given(tried)
-            each = [jnp.sum(nodes.log_density(found, i, v)) for i, v in new_u.items()]
+            each = [jnp.sum(nodes.log_density(found[i], v)) for i, v in new_u.items()]
             return nodes.log_prior(tried) + sum(each)
 
         drawn = slice_sample(jax.random.fold_in(by_value, number), hyper[name], of_value, 4.0)
@@ -190,10 +161,10 @@ def refreshed(
 
     Args:
         key: a random key.
-        nodes: priors.
-        hyper: unconstrained values of unknown parameters, scalars.
-        u: log node variances (width,), by layer.
-        log_likelihood: of all data, tempered, given the two.
+        nodes: the priors.
+        hyper: unconstrained values of the learned parameters, scalars.
+        u: log node variances, of shape (number,), by the number of the layer.
+        log_likelihood: from the two to the log-likelihood of all data, tempered.
 
     Returns:
         Parameters and log node variances, and the share of nodes drawn anew.
@@ -232,10 +203,10 @@ def refreshed(
         }
         laws, drawn, new = nodes.given(tried), {}, nodes.log_prior(tried).astype(dtype)
         for i, v in u.items():
-            band = Band(knots, nodes.log_density(laws, i, knots), open_below)
+            band = Band(knots, nodes.log_density(laws[i], knots), open_below)
             sample = band.sample(jax.random.fold_in(by_node, i), v.shape)
             drawn[i] = jnp.where(chosen[i] & ~first, sample, v).astype(v.dtype)
-            density = nodes.log_density(laws, i, drawn[i])
+            density = nodes.log_density(laws[i], drawn[i])
             new += jnp.sum(density - jnp.where(chosen[i], band.log_density(drawn[i]), 0))
         accept = first | (jnp.log(jax.random.uniform(by_choice, (), dtype)) < new - old)
         kept = jax.tree.map(lambda a, b: jnp.where(accept, a, b), (tried, drawn, new), state)

@@ -8,23 +8,25 @@ import numpy as np
 from jax import Array
 
 from mogp._checks import check_between, check_choice, check_count
+from mogp.inference.sghmc._noise import NOISES
 
 SMALLEST_STEP = 0.2  # of a cycle, over its largest: [DW] go from 0.5 to 0.1
 
 
 class Plan(NamedTuple):
-    """What the steps are."""
+    """The settings of the steps, as in `sghmc`; `cycle` is the number of epochs of a cycle."""
 
     batch_size: int
     step_size: float
     friction: float
     temperature: float
     schedule: str
-    cycle: int  # epochs
+    cycle: int
     moves_every: int
+    noise: str
 
     def step_sizes(self, epoch: Array, steps: int, dtype: Any) -> Array:
-        """Of the steps of an epoch."""
+        """The step sizes of the steps of an epoch, of shape (steps,)."""
         full = jnp.full(steps, self.step_size, dtype)
         if self.schedule == "constant":
             return full
@@ -35,15 +37,14 @@ class Plan(NamedTuple):
 
 def checked_epochs(
     plan: Plan,
-    shape: tuple[int, ...],
+    num_rows: int,
     num_epochs: int,
     num_cycles: int,
     exploration: float,
     burn_in: float,
     samples: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which epochs are with noise, and which end with a draw."""
-    count = shape[0] if shape else 0
+    """Which epochs are with noise, and which end with a draw, two arrays of shape (num_epochs,)."""
     for name, value in (
         ("num_epochs", num_epochs),
         ("num_cycles", num_cycles),
@@ -51,9 +52,10 @@ def checked_epochs(
         ("moves_every", plan.moves_every),
     ):
         check_count(name, value)
-    if check_count("batch_size", plan.batch_size) > count:
-        raise ValueError(f"batch_size must be at most n = {count}, got {plan.batch_size}")
+    if check_count("batch_size", plan.batch_size) > num_rows:
+        raise ValueError(f"batch_size must be at most n = {num_rows}, got {plan.batch_size}")
     check_choice("schedule", plan.schedule, ("constant", "cyclical"))
+    check_choice("noise", plan.noise, NOISES)
     check_between("step_size", plan.step_size, 0)
     check_between("friction", plan.friction, 0, math.nextafter(1, 2))
     if not 0 <= plan.temperature < math.inf:
