@@ -114,7 +114,7 @@ class LevyMeasure(AbstractMeasure):
         ends = self.index_at_zero, self.index_at_infinity, self.total_mass, self.support[1]
         k, v, low, high, mass, last = aligned(jnp.asarray(k, dtype), jnp.asarray(v, dtype), *ends)
         v = jnp.minimum(v, jnp.log(last))
-        below, above = ~(k <= low) | (mass < jnp.inf), ~(k >= high) | (v < jnp.inf)
+        below, above = ~(k <= low) | (mass < jnp.inf), ~(k >= high) | (v != jnp.inf)
         order = jnp.where(below, k, low + 1)  # where the moment is infinite, any finite one
         moment = extended(
             self,

@@ -13,7 +13,7 @@ from mogp._arrays import Real, aligned
 from mogp.levy._abstract import POSITIVE
 from mogp.levy._beta import Beta
 from mogp.levy._measure import LevyMeasure
-from mogp.levy._tempered import GeneralizedGamma
+from mogp.levy._stable import GeneralizedGamma
 
 
 class AbstractParetoMixture(LevyMeasure):

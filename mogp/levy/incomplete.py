@@ -2,7 +2,9 @@
 
 Every function takes and returns logarithms, so that nothing overflows, and is a finite sum or
 fraction, so that derivatives of every order exist in every argument, the order of the integral
-included. Arguments are arrays of one dtype that broadcast.
+included. Arguments are floating arrays of one dtype that broadcast, scalars or of one rank; results
+have their dtype and common shape. Relative errors of the integrals are below 1e-11 in float64 and
+5e-6 in float32, and the rounding of the logarithms of argument and result.
 """
 
 import math
@@ -14,16 +16,38 @@ import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln
 
-_DEPTH = 80  # of the fractions and of the positive series
-_SPLIT = math.log(2.0)
+__all__ = [
+    "log_killed",
+    "log_lower_beta",
+    "log_lower_gamma",
+    "log_upper_beta",
+    "log_upper_gamma",
+    "relative_expm1",
+]
+
+# Terms of the fractions and of the positive series: a fixed number, so that derivatives of any
+# order exist in forward and reverse mode; enough for all digits of float64 in the ranges stated.
+_DEPTH = 80
+_SPLIT = math.log(2.0)  # above, the fraction of Γ(-α, z) converges in `_DEPTH` terms
 
 
 def log_upper_gamma(alpha: Array, log_z: Array) -> Array:
     """`log Γ(-α, z) = log ∫_z^∞ t^(-1-α) e^(-t) dt` for `α` in [0, 1) and any `z > 0`.
 
-    Below 2 the integral from `z` to 2 is added term by term of the series of `e^(-t)`, which needs
-    no special case at `α = 0` or 1.
+    Equivalent to `log(scipy.special.exp1(z))` at `α = 0`.
+
+    Args:
+        alpha: minus the order.
+        log_z: logarithm of the lower end.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp.levy import incomplete
+        >>> round(float(jnp.exp(incomplete.log_upper_gamma(jnp.array(0.0), jnp.array(0.0)))), 5)
+        0.21938
     """
+    # Below 2 the integral from `z` to 2 is added term by term of the series of `e^(-t)`, which
+    # needs no special case at `α = 0` or 1.
     small = log_z < _SPLIT
     beyond = _log_upper_fraction(-alpha, jnp.maximum(log_z, _SPLIT))
     span = jnp.where(small, _SPLIT - log_z, 1)
@@ -34,7 +58,20 @@ def log_upper_gamma(alpha: Array, log_z: Array) -> Array:
 
 
 def log_lower_gamma(s: Array, log_z: Array) -> Array:
-    """`log γ(s, z) = log ∫_0^z t^(s-1) e^(-t) dt` for `s` in (0, 60) and any `z > 0`."""
+    """`log γ(s, z) = log ∫_0^z t^(s-1) e^(-t) dt` for `s` in (0, 60) and any `z > 0`.
+
+    Equivalent to `log(scipy.special.gammainc(s, z) * scipy.special.gamma(s))`.
+
+    Args:
+        s: the order.
+        log_z: logarithm of the upper end.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp.levy import incomplete
+        >>> round(float(jnp.exp(incomplete.log_lower_gamma(jnp.array(1.0), jnp.array(0.0)))), 5)
+        0.63212
+    """
     border = jnp.log(s + 1)
     small = log_z < border
     log_low = jnp.where(small, log_z, border)
@@ -55,7 +92,22 @@ def _log_upper_fraction(s: Array, log_z: Array) -> Array:
 
 
 def log_upper_beta(alpha: Array, d: Array, log_x: Array) -> Array:
-    """`log ∫_x^1 t^(-1-α) (1-t)^(d-1) dt` for `α` in [0, 1), `d` in (0, 1000), `x` in (0, 1)."""
+    """`log ∫_x^1 t^(-1-α) (1-t)^(d-1) dt` for `α` in [0, 1), `d` in (0, 1000), `x` in (0, 1).
+
+    Args:
+        alpha: minus the first order.
+        d: the second order.
+        log_x: logarithm of the lower end.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp.levy import incomplete
+        >>> zero, one = jnp.array(0.0), jnp.array(1.0)
+        >>> round(float(jnp.exp(incomplete.log_upper_beta(zero, one, -one))), 5)  # -log x
+        1.0
+    """
+    # Below 1/(d+3) the integral up to there is added term by term of the series of `(1-t)^(d-1)`,
+    # which converges fast there for every `d`; beyond, the fraction in `1-x` does.
     split = -jnp.log(d + 3)
     small = log_x < split
     log_y = jnp.log(-jnp.expm1(jnp.maximum(log_x, split)))
@@ -67,7 +119,22 @@ def log_upper_beta(alpha: Array, d: Array, log_x: Array) -> Array:
 
 
 def log_lower_beta(s: Array, d: Array, log_x: Array) -> Array:
-    """`log ∫_0^x t^(s-1) (1-t)^(d-1) dt` for `s` in (0, 10), `d` in (0, 1000), `x` in (0, 1]."""
+    """`log ∫_0^x t^(s-1) (1-t)^(d-1) dt` for `s` in (0, 10), `d` in (0, 1000), `x` in (0, 1].
+
+    Equivalent to `log(scipy.special.betainc(s, d, x) * scipy.special.beta(s, d))`.
+
+    Args:
+        s: the first order.
+        d: the second order.
+        log_x: logarithm of the upper end.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp.levy import incomplete
+        >>> half, zero = jnp.array(0.5), jnp.array(0.0)
+        >>> round(float(jnp.exp(incomplete.log_lower_beta(half, half, zero))), 5)  # π
+        3.14159
+    """
     # For `d ≤ 1` the integral from the border is added term by term of the series at 1; for larger
     # `d` what is above `x` is taken from the complete integral.
     border = jnp.where(d > 1, jnp.log(s + 1) - jnp.log(s + d + 2), math.log(2 / 3))
@@ -134,7 +201,17 @@ def _column(values: np.ndarray, *like: Array) -> Array:
 
 
 def relative_expm1(y: Array) -> Array:
-    """`(e^y - 1) / y`, smooth at 0."""
+    """`(e^y - 1) / y`, smooth at 0.
+
+    Equivalent to `scipy.special.exprel(y)`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp.levy import incomplete
+        >>> float(incomplete.relative_expm1(jnp.array(0.0)))
+        1.0
+    """
+    # Below 0.3 the quotient would lose digits, and its derivatives all of them.
     small = jnp.abs(y) < 0.3
     near = jnp.where(small, y, 0)
     series = jnp.ones_like(near)
@@ -145,7 +222,19 @@ def relative_expm1(y: Array) -> Array:
 
 
 def log_killed(y: Array) -> Array:
-    """`log(1 - exp(-e^y))`, which tends to `y` at minus infinity."""
+    """`log(1 - exp(-e^y))`, which tends to `y` at minus infinity.
+
+    The logarithm of the probability that a jump `x` is noticed by thinning at the rate `t`, where
+    `y = log(t x)`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp.levy import incomplete
+        >>> round(float(incomplete.log_killed(jnp.array(0.0))), 5)
+        -0.45868
+    """
+    # Below -12 two terms of the series are right to 2e-12, and nothing underflows; above 5 the
+    # value is 0 but for e^-148.
     small = y < -12
     x = jnp.exp(jnp.where(small, 0, jnp.minimum(y, 5)))
     return jnp.where(small, y - jnp.exp(jnp.minimum(y, 0)) / 2, jnp.log(-jnp.expm1(-x)))

@@ -179,9 +179,8 @@ def test_compound(dtype, key):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_draws_are_finite_in_the_precision_of_the_parameters(dtype, key):
-    alpha, log_tilt, one = (
-        jnp.asarray(v, dtype) for v in ([1e-3, 0.5, 0.999], [-1e30, 3.0, 1e30], 1)
-    )
+    alpha = jnp.asarray([1e-3, 0.5, 0.999], dtype)
+    log_tilt = jnp.asarray([-1e30, 3.0, 1e30], dtype)
     draws = [
         stable(key, alpha),
         tempered(key, alpha, log_tilt)[0],
