@@ -35,7 +35,7 @@ def mogp_epoch(
 ) -> Callable[[], float]:
     """An epoch on one `share`-th of the rows, its time multiplied by `share`."""
     inputs, labels = jnp.asarray(x[: N // share]), jnp.asarray(y[: N // share])
-    fast = {name for name in ("scales", "factors") if getattr(start, name) is not None}
+    fast = [name for name in ("scales", "factors") if name in start.arrays()]
     optimizer = inference.per_parameter(optax.sgd(0.1), **dict.fromkeys(fast, optax.sgd(1.0)))
 
     def run() -> float:
@@ -56,7 +56,7 @@ class TorchLayer(torch.nn.Module):
         super().__init__()
         self.literal = literal
         for name in ("means", "scales", "slopes", "offsets"):
-            array = torch.tensor(np.array(getattr(start, name)))
+            array = torch.tensor(np.array(start.arrays()[name]))
             self.register_parameter(name, torch.nn.Parameter(array))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -11,17 +11,11 @@ from mogp.limit._laws import (
     log_marginal_density,
     tail_index,
 )
+from mogp.limit._low_rank import LowRankRegression
 from mogp.limit._moments import Moments, moments
 from mogp.limit._path import Path, sample_path
-from mogp.limit._regression import (
-    DenseRegression,
-    Features,
-    LeaveOneOut,
-    LowRankRegression,
-    Prediction,
-    Regression,
-    condition,
-)
+from mogp.limit._posterior import Features, LeaveOneOut, Prediction, Regression
+from mogp.limit._regression import DenseRegression, condition
 
 __all__ = [
     "DenseRegression",

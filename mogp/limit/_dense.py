@@ -11,12 +11,7 @@ from jax import Array
 from mogp._checks import check_count, check_inputs
 from mogp.activations import Activation
 from mogp.architecture import AbstractArchitecture
-from mogp.limit._jumps import (
-    LayerJumps,
-    NumJumps,
-    draw_jumps,
-    numbers_of_jumps,
-)
+from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
 from mogp.limit._linalg import cholesky
 from mogp.limit._recursion import (
     Layer,
@@ -55,15 +50,13 @@ def sample_kernel(
 ) -> Array:
     """Draws of the random kernel `Σ^(L+1)` on a set of points.
 
-    The arguments are those of `kernel_draws`, which also tells the error of truncation.
-
     Args:
         model: an architecture of any depth.
         x: points, of shape (n, d).
         key: a random key.
         num_samples: the number of kernels.
         num_jumps: jumps kept, one number or one for each hidden layer; None keeps as many as
-            `tolerance` asks for.
+            `tolerance` asks for. `kernel_draws` tells the error that comes from it.
         tolerance: the wanted relative error of the variances in each layer.
 
     Returns:
@@ -99,19 +92,25 @@ def kernel_draws(
     bound that holds for activations with `φ(0) = 0` and the slope that they have at most.
 
     Args:
-        model: of any depth.
+        model: an architecture of any depth.
         x: points, of shape (n, d).
-        key: random key.
-        num_samples: number of kernels.
-        num_jumps: jumps kept, one number or one a hidden layer; None keeps as many as `tolerance`
-            asks for.
-        tolerance: wanted relative error of the variances in each layer, for `levy.num_jumps`.
+        key: a random key.
+        num_samples: the number of kernels.
+        num_jumps: as in `sample_kernel`.
+        tolerance: as in `sample_kernel`; `levy.num_jumps` says what it means.
 
     Returns:
-        Kernels of shape (num_samples, n, n), and the errors.
+        Kernels of shape (num_samples, n, n), and errors of shape (num_samples, n).
 
     Raises:
         ValueError: if an argument is out of range, or the points are not a finite (n, d) array.
+
+    Example:
+        >>> import jax
+        >>> from mogp import MoGP, priors
+        >>> model, x = MoGP([priors.Horseshoe()]), jax.numpy.ones((3, 2))
+        >>> model.kernel_draws(x, key=jax.random.key(0), num_samples=4, num_jumps=20).error.shape
+        (4, 3)
     """
     return KernelDraws(*_draws(model, x, key, num_samples, None, num_jumps, tolerance)[:2])
 
@@ -129,16 +128,26 @@ def sample_prior(
     """Draws of the outputs at a set of points; the outputs of one draw share its kernel.
 
     Args:
-        model: of any depth.
+        model: an architecture of any depth.
         x: points, of shape (n, d).
-        key: random key.
-        num_samples: number of draws.
-        num_outputs: outputs of the network.
+        key: a random key.
+        num_samples: the number of draws.
+        num_outputs: the number of outputs of the network.
         num_jumps: as in `sample_kernel`.
         tolerance: as in `sample_kernel`.
 
     Returns:
         Array of shape (num_samples, n, num_outputs).
+
+    Raises:
+        ValueError: if an argument is out of range, or the points are not a finite (n, d) array.
+
+    Example:
+        >>> import jax
+        >>> from mogp import MoGP, priors
+        >>> model, x = MoGP([priors.Horseshoe()]), jax.numpy.ones((3, 2))
+        >>> model.sample_prior(x, key=jax.random.key(0), num_samples=4, num_jumps=20).shape
+        (4, 3, 1)
     """
     outputs = check_count("num_outputs", num_outputs)
     return _draws(model, x, key, num_samples, outputs, num_jumps, tolerance)[2]
@@ -224,7 +233,7 @@ class Behind(NamedTuple):
 
 
 def gaussian_draws(factor: Array, key: Array, num: int) -> Array:
-    """Draws of `N(0, F Fᵀ)`, of shape (num, n)."""
+    """Draws of `N(0, F Fᵀ)` for `F` of shape (n, m), as an array of shape (num, n)."""
     return jax.random.normal(key, (num, factor.shape[1]), factor.dtype) @ factor.T
 
 

@@ -17,9 +17,9 @@ def gp_kernel(model: AbstractArchitecture, x: Array, y: Array | None = None) -> 
     """The NNGP kernel `Σ^(L+1)` of a model whose layers have no jumps.
 
     Args:
-        model: in the GP regime.
+        model: an architecture whose priors have no jumps.
         x: points, of shape (n, d).
-        y: points, of shape (m, d); `x` itself without, and each pair is computed once then.
+        y: points, of shape (m, d); None stands for `x`, and each pair is computed once then.
 
     Returns:
         Array of shape (n, m).
@@ -42,7 +42,24 @@ def gp_kernel(model: AbstractArchitecture, x: Array, y: Array | None = None) -> 
 
 
 def gp_variance(model: AbstractArchitecture, x: Array) -> Array:
-    """The diagonal of `gp_kernel(model, x)`, of shape (n,), in time and memory of order n."""
+    """The diagonal of `gp_kernel(model, x)`, in time and memory of order n.
+
+    Args:
+        model: an architecture whose priors have no jumps.
+        x: points, of shape (n, d).
+
+    Returns:
+        Array of shape (n,).
+
+    Raises:
+        ValueError: if the model has jumps, or the points are not a finite floating (n, d) array.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp import MoGP, limit, priors
+        >>> limit.gp_variance(MoGP([priors.Deterministic()]), jnp.ones((1, 4))).item()
+        0.5
+    """
     check_regime(model)
     check_inputs("x", x)
     return _variance(model, x)

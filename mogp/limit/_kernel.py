@@ -39,11 +39,18 @@ def kernel(
         tolerance: the wanted relative error of this path, as in `sample_path`.
 
     Returns:
-        A `gpjax.kernels.AbstractKernel`.
+        A `gpjax.kernels.AbstractKernel`, which may be added, multiplied and learnt like any other.
 
     Raises:
         ValueError: if the model has jumps and neither `path` nor `key` with `n_dims` is given.
         ImportError: without GPJax, which `pip install 'bayesian-mogp[gpjax]'` brings.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp import MoGP, priors
+        >>> kernel = MoGP([priors.Deterministic()]).kernel()
+        >>> kernel(jnp.ones(4), jnp.ones(4)).item()
+        0.5
     """
     try:
         from mogp.limit._gpjax import MoGPKernel

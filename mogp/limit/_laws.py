@@ -30,6 +30,12 @@ def tail_index(model: AbstractArchitecture) -> Real:
     makes it `min(τ, t/g)`: the smallest of all layers for ReLU, that of the last for bounded
     functions.
 
+    Args:
+        model: an architecture of any depth.
+
+    Returns:
+        A number above 0, or infinity; an array if the parameters of a prior are traced.
+
     Example:
         >>> from mogp import MoGP, priors
         >>> MoGP([priors.GBFRY(alpha=0.5, tau=1.5), priors.Gamma(1.0)]).tail_index()
@@ -59,18 +65,25 @@ def characteristic_function(
     one point, by quadrature; at several, the last expectation is a mean over draws of `ζ`.
 
     Args:
-        model: whose layers have no jumps, but for the last.
+        model: an architecture whose layers have no jumps, but for the last.
         x: points, of shape (n, d).
         t: at one point, of any shape; at several, of shape (…, n). For several outputs at one
             point, their `t` enter through `√Σ t²`.
-        key: random key of the draws, for several points.
-        num_samples: number of draws.
+        key: a random key of the draws, for several points; None for one point.
+        num_samples: the number of draws.
 
     Returns:
         Array of the shape of `t`, without the last axis for several points.
 
     Raises:
         ValueError: if a layer before the last has jumps, or arguments do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp import MoGP, priors
+        >>> model = MoGP([priors.Horseshoe()])  # its outputs are Cauchy: exp(-t/2)
+        >>> model.characteristic_function(jnp.ones((1, 3)), 1.0).round(3).item()
+        0.607
     """
     check_inputs("x", x)
     layers = layers_of(model)
@@ -151,21 +164,35 @@ def log_marginal_density(
     where few of the draws fit `y` at all.
 
     Args:
-        model: of any depth.
+        model: an architecture of any depth.
         x: points, of shape (n, d).
         y: outputs at the points, of shape (n,), or (n, num_outputs) with a shared kernel.
-        key: random key.
-        noise_scale: standard deviation of Gaussian noise on the outputs, at least 0.
-        num_samples: kernels drawn, at least 2.
+        key: a random key.
+        noise_scale: the standard deviation of Gaussian noise on the outputs, at least 0.
+        num_samples: the number of kernels drawn, at least 2.
         num_jumps: as in `sample_kernel`.
         tolerance: as in `sample_kernel`.
+
+    Returns:
+        The estimate and its standard error, two scalars.
+
+    Raises:
+        ValueError: if an argument is out of range, or `x` or `y` is not finite.
+
+    Example:
+        >>> import jax
+        >>> from mogp import MoGP, priors
+        >>> model, x, y = MoGP([priors.Horseshoe()]), jax.numpy.ones((1, 3)), jax.numpy.ones(1)
+        >>> options = {"num_samples": 100, "num_jumps": 20}
+        >>> bool(model.log_marginal_density(x, y, key=jax.random.key(0), **options).error < 0.5)
+        True
     """
     check_inputs("x", x)
     y = check_outputs("y", y, len(x), x.dtype)
     if not is_concrete(noise_scale) or noise_scale != 0:
         check_between("noise_scale", noise_scale, 0)
     if check_count("num_samples", num_samples) < 2:
-        raise ValueError("num_samples must be at least 2")
+        raise ValueError("num_samples must be at least 2, got 1")
     kernels = sample_kernel(
         model, x, key=key, num_samples=num_samples, num_jumps=num_jumps, tolerance=tolerance
     )

@@ -16,9 +16,8 @@ _MOST = 1e-2  # beyond, the matrix is no kernel: the factor is NaN
 _SMALL = 16  # matrices that are inverted in one step, or an eighth of the whole if that is larger
 
 
-@partial(jnp.vectorize, signature="(n,n)->(n,n)")
 def cholesky(kernel: Array) -> Array:
-    """Lower factor of kernel matrices of shape (…, n, n), singular ones included.
+    """Lower factor of a kernel matrix of shape (n, n), which may be singular.
 
     Every entry of the diagonal grows by `8 √n` units of rounding, about the error that a kernel
     matrix has from rounding, and by 8 times as much again as long as the factor does not exist.
@@ -26,9 +25,8 @@ def cholesky(kernel: Array) -> Array:
     return _relative_factor(kernel, _rounding(kernel))
 
 
-@partial(jnp.vectorize, signature="(n,n)->(n,n)")
 def definite_cholesky(covariance: Array) -> Array:
-    """Lower factor of matrices that are no kernels alone, but kernels with noise.
+    """Lower factor of a matrix (n, n) that is no kernel alone, but a kernel with noise.
 
     As `cholesky`, but nothing is added unless the noise is lost in rounding.
     """

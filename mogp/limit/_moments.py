@@ -57,12 +57,18 @@ def moments(
     the kernel before the last layer, given which the moments are known.
 
     Args:
-        model: of any depth.
+        model: an architecture of any depth.
         x: points, of shape (n, d).
-        key: random key of those draws; None where nothing is drawn.
-        num_samples: number of those draws.
+        key: a random key of those draws; None where nothing is drawn.
+        num_samples: the number of those draws.
         num_jumps: as in `sample_kernel`.
         tolerance: as in `sample_kernel`.
+
+    Returns:
+        The moments; those that were estimated have errors above 0.
+
+    Raises:
+        ValueError: if an argument is out of range, or draws are needed and there is no key.
 
     Example:
         >>> import jax.numpy as jnp
@@ -72,7 +78,7 @@ def moments(
     """
     check_inputs("x", x)
     layers = layers_of(model)
-    jumps: tuple[LayerJumps, ...] | None = None
+    draws: tuple[tuple[LayerJumps, ...], Array] | None = None
     if gaussian_prefix(layers) < len(layers) - 1:
         if key is None:
             raise ValueError(
@@ -83,27 +89,27 @@ def moments(
         num = numbers_of_jumps(layers, model.activation, num_jumps, tolerance)
         shape = (check_count("num_samples", num_samples),)
         jumps = draw_jumps(layers[:-1], num[:-1], by_jump, shape, x.dtype)
-    return _moments(model, x, key, jumps)
+        draws = jumps, jax.random.split(key, num_samples)
+    return _moments(model, x, draws)
 
 
 @eqx.filter_jit
 def _moments(
-    model: AbstractArchitecture, x: Array, key: Array | None, jumps: tuple[LayerJumps, ...] | None
+    model: AbstractArchitecture, x: Array, draws: tuple[tuple[LayerJumps, ...], Array] | None
 ) -> Moments:
     layers = layers_of(model)
     first = input_pair(model, x, x)
-    if jumps is None:
+    if draws is None:
         mean, variance = _behind(model, layers[-1], gp_pair(model, first, len(layers) - 1))
         return _summary(mean, variance, variance, jnp.zeros_like(mean), jnp.zeros_like(mean))
 
-    factor, num_samples = input_factor(model, x, first), len(jumps[0].diffuse)
+    factor, root = input_factor(model, x, first), len(draws[1]) ** 0.5
 
     def one(draw: tuple[tuple[LayerJumps, ...], Array]) -> tuple[Array, Array]:
         kernel = propagate(model, first, factor, *draw).kernel
         diagonal = jnp.diagonal(kernel)
         return _behind(model, layers[-1], Pair(diagonal, kernel, diagonal))
 
-    draws = (jumps, jax.random.split(key, num_samples))
     means, variances = jax.lax.map(one, draws, batch_size=32)
     mean = jnp.mean(means, 0)
     off = means - mean[None]
@@ -113,7 +119,6 @@ def _moments(
         "square_covariance": variances + diagonal[:, :, None] * diagonal[:, None, :],
     }
     estimates = {name: jnp.mean(s, 0) for name, s in squares.items()}
-    root = num_samples**0.5
     mean_error = jnp.std(means, 0) / root
     error = jnp.maximum(*(jnp.std(s, 0) / root for s in squares.values()))
     if model.activation.positively_homogeneous():

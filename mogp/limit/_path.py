@@ -1,5 +1,8 @@
 """Draws of functions from the limit, to be evaluated at any points later."""
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -45,13 +48,11 @@ class Path(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """Values of the function, of shape (n, num_outputs), at points of shape (n, d)."""
-        check_inputs("x", x, self.in_size)
-        return _values(self, x)
+        return self._at(x, _values)
 
     def features(self, x: Array) -> Array:
         """`√λ_j φ(ζ_j(x))` of the nodes of the last hidden layer, of shape (n, width)."""
-        check_inputs("x", x, self.in_size)
-        return _features(self, x)
+        return self._at(x, _features)
 
     def design(self, x: Array) -> Array:
         """What the weights behind the last hidden layer multiply, of shape (n, 1 + width).
@@ -59,14 +60,16 @@ class Path(eqx.Module):
         The column `σ_b` for the bias, and `σ_v √λ_j φ(ζ_j(x))`: `design(x) @ w` for standard normal
         `w` is one output of this network.
         """
-        check_inputs("x", x, self.in_size)
-        return _design(self, x)
+        return self._at(x, _design)
 
     def kernel(self, x: Array, y: Array | None = None) -> Array:
-        """The kernel of this draw, of shape (n, m); `y` is `x` without."""
-        check_inputs("x", x, self.in_size)
+        """The kernel of this draw on points of shapes (n, d) and (m, d), of shape (n, m).
+
+        None stands for `x` in place of `y`.
+        """
         if y is not None:
             check_inputs("y", y, self.in_size)
+        check_inputs("x", x, self.in_size)
         return pair_of(self, x, x if y is None else y).xy
 
     def variance(self, x: Array) -> Array:
@@ -76,10 +79,13 @@ class Path(eqx.Module):
 
     def kernel_product(self, x: Array, vectors: Array) -> Array:
         """The kernel matrix times vectors of shape (n, k), without the matrix: `O(n)` memory."""
-        check_inputs("x", x, self.in_size)
         if vectors.ndim != 2 or len(vectors) != len(x):
             raise ValueError(f"vectors must have shape ({len(x)}, k), got {vectors.shape}")
-        return _product(self, x, vectors)
+        return self._at(x, _product, vectors)
+
+    def _at(self, x: Array, function: Callable[..., Any], *others: Array) -> Any:
+        check_inputs("x", x, self.in_size)
+        return _compiled(function, self, x, *others)
 
 
 def sample_path(
@@ -95,13 +101,19 @@ def sample_path(
     """A function drawn from the limit.
 
     Args:
-        model: of any depth.
-        in_size: size of a point.
-        key: random key.
-        num_outputs: outputs of the function.
+        model: an architecture of any depth.
+        in_size: the size of a point.
+        key: a random key.
+        num_outputs: the number of outputs of the function.
         num_jumps: as in `sample_kernel`.
-        num_diffuse: nodes in each layer that carry the diffuse part together.
+        num_diffuse: the number of nodes in each layer that carry the diffuse part together.
         tolerance: as in `sample_kernel`.
+
+    Returns:
+        The function, which any number of points may be given to, any number of times.
+
+    Raises:
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import jax
@@ -133,6 +145,11 @@ def _weights(
     return tuple(weights), tuple(biases)
 
 
+@eqx.filter_jit
+def _compiled(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
 def _nodes(path: Path, x: Array) -> list[Array]:
     """Values of the nodes of every layer, the outputs last."""
     scales = path.model.scales
@@ -157,17 +174,14 @@ def _scaled(path: Path, i: int, nodes: Array) -> Array:
     return path.model.activation(nodes) * jnp.broadcast_to(root, nodes.shape)
 
 
-@eqx.filter_jit
 def _values(path: Path, x: Array) -> Array:
     return _nodes(path, x)[-1]
 
 
-@eqx.filter_jit
 def _features(path: Path, x: Array) -> Array:
     return _scaled(path, len(path.jumps) - 1, _nodes(path, x)[-2])
 
 
-@eqx.filter_jit
 def _design(path: Path, x: Array) -> Array:
     weight_scale, bias_scale = path.model.scales[-1]
     features = weight_scale * _features(path, x)
@@ -199,7 +213,6 @@ def _kernel_of_nodes(path: Path, x: Array, y: Array, at_x: list[Array], at_y: li
     return pair
 
 
-@eqx.filter_jit
 def _product(path: Path, x: Array, vectors: Array) -> Array:
     features = _jump_features(path, x)
 

@@ -9,19 +9,17 @@ from mogp.nn._dependent import DependentLayer, DependentMLP, InputLayer, check_w
 from mogp.nn._distance import mixture_distance
 from mogp.nn._mean_field import MeanFieldLayer
 from mogp.nn._mixture import GMLayer
-from mogp.nn._nodes import (
-    AbstractNetwork,
-    AbstractNodes,
+from mogp.nn._modules import (
     flow,
     is_stack,
     log_prior,
     nodes,
-    start_variances,
     take,
     trainable,
     with_log_variances,
     with_nodes,
 )
+from mogp.nn._nodes import AbstractNetwork, AbstractNodes, start_variances
 from mogp.nn._particles import Neurons, fit_mixture, gm_particles, to_mean_field
 
 __all__ = [

@@ -23,7 +23,16 @@ class AbstractCovariance(eqx.Module):
     """The covariances of the K components of a GM layer with inputs of size d, outputs of size L.
 
     The products with the inputs are made by the layer, all at once: `rows` are what multiplies `x`,
-    and `products` of shape (…, number of rows) are the result.
+    and `products` of shape (…, number of rows) are the result. `product(x, matrix)` is the matrix
+    product in the precision of the layer. `layer.covariance` holds one of these; they are modules
+    of arrays, which `layer.arrays()` lists.
+
+    Example:
+        >>> import jax
+        >>> from mogp import nn
+        >>> layer = nn.GMLayer(3, 2, components=4, covariance="full", key=jax.random.key(0))
+        >>> isinstance(layer.covariance, nn.Full), sorted(layer.arrays())
+        (True, ['factors', 'means', 'offsets', 'output_factors'])
     """
 
     @abc.abstractmethod

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from mogp._arrays import Real
-from mogp._checks import check_choice, check_count
+from mogp._checks import check_count
 from mogp.activations import Activation
 from mogp.architecture import AbstractArchitecture
 from mogp.nn._linear import add_row, scale_row
@@ -20,7 +20,7 @@ from mogp.priors import Prior
 
 
 class InputLayer(eqx.Module):
-    """`z = σ_b B + (σ_v / √d) V x`, the first layer of weights of a `DependentMLP`.
+    """The first layer of weights of a `DependentMLP`, `z = σ_b B + (σ_v / √d) V x`.
 
     Attributes:
         weights: `V`, of shape (width, d), standard normal under the prior.
@@ -33,9 +33,10 @@ class InputLayer(eqx.Module):
     biases: Array
     weight_scale: Real
     bias_scale: Real
+    constants: ClassVar[tuple[str, ...]] = ("weight_scale", "bias_scale")
 
-    def __call__(self, x: Array) -> Array:
-        """Pre-activations of shape (…, width) of the first hidden layer, of inputs (…, d)."""
+    def __call__(self, x: Array, *, key: Array | None = None) -> Array:  # noqa: ARG002
+        """Pre-activations (…, width) of the first hidden layer, from inputs (…, d)."""
         hidden = self.weight_scale / math.sqrt(self.weights.shape[-1]) * x
         return add_row(hidden @ self.weights.T, self.bias_scale * self.biases)
 
@@ -43,12 +44,11 @@ class InputLayer(eqx.Module):
         """Log-density of `V` and `B`, a scalar."""
         return standard_normal((self.weights, self.biases))
 
-    def _take_outputs(self, kept: Array) -> Self:
-        return _rows(self, kept)
-
 
 class DependentLayer(AbstractNodes):
-    """`z' = σ_b B + σ_v V (√λ ⊙ φ(z))`: hidden nodes and the weights behind them.
+    """Hidden nodes and the weights behind them, `z' = σ_b B + σ_v V (√λ ⊙ φ(z))`.
+
+    Networks are made of these by `nn.network` and `MoGP.network`.
 
     Attributes:
         log_variances: `log λ`, of shape (width,).
@@ -69,8 +69,9 @@ class DependentLayer(AbstractNodes):
     weight_scale: Real
     bias_scale: Real
     prior_width: int = eqx.field(static=True)
+    constants: ClassVar[tuple[str, ...]] = ("activation", "weight_scale", "bias_scale")
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, *, key: Array | None = None) -> Array:  # noqa: ARG002
         """Pre-activations (…, outputs) of the next layer, from those of this one, (…, width)."""
         return add_row(self._hidden(x) @ self.weights.T, self.bias_scale * self.biases)
 
@@ -98,15 +99,6 @@ class DependentLayer(AbstractNodes):
 
     def _hidden(self, x: Array) -> Array:
         return scale_row(self.activation(x), self.weight_scale * self.root_variances())
-
-    def _take_outputs(self, kept: Array) -> Self:
-        return _rows(self, kept)
-
-
-def _rows(layer: Any, kept: Array) -> Any:
-    """The layer with only the given outputs."""
-    new = layer.weights[kept], layer.biases[kept]
-    return eqx.tree_at(lambda n: (n.weights, n.biases), layer, new)
 
 
 class DependentMLP(AbstractNetwork):
@@ -156,12 +148,12 @@ class DependentMLP(AbstractNetwork):
     @property
     def weights(self) -> tuple[Array, ...]:
         """`V` of all layers of weights, of shapes (width out, width in)."""
-        return tuple(layer.weights for layer in (self.inputs, *self.layers))
+        return self.inputs.weights, *(layer.weights for layer in self.layers)
 
     @property
     def biases(self) -> tuple[Array, ...]:
         """`B` of all layers of weights, of shapes (width out,)."""
-        return tuple(layer.biases for layer in (self.inputs, *self.layers))
+        return self.inputs.biases, *(layer.biases for layer in self.layers)
 
     @property
     def log_variances(self) -> tuple[Array, ...]:
@@ -202,7 +194,8 @@ class DependentMLP(AbstractNetwork):
     def take(self, kept: Sequence[Array]) -> Self:
         chain: list[Any] = [self.inputs, *self.layers]
         for i, numbers in enumerate(kept):
-            chain[i] = chain[i]._take_outputs(numbers)
+            before = chain[i].weights[numbers], chain[i].biases[numbers]
+            chain[i] = eqx.tree_at(lambda n: (n.weights, n.biases), chain[i], before)
             chain[i + 1] = chain[i + 1].take(numbers)
         return eqx.tree_at(lambda n: (n.inputs, *n.layers), self, tuple(chain))
 
@@ -244,33 +237,50 @@ def network(
     priors, scales = architecture.priors, architecture.scales
     widths = check_widths(width, len(priors))
     sizes = check_count("in_size", in_size), *widths, check_count("out_size", out_size)
-    check_choice("init_variances", init_variances, ("prior", "equal"))
     keys = iter(jax.random.split(key, 3 * len(sizes)))
-    pairs = list(itertools.pairwise(sizes))
-    weights = [jax.random.normal(next(keys), (n, m)) for m, n in pairs]
-    biases = [jax.random.normal(next(keys), (n,)) for _, n in pairs]
-    layers = [
-        DependentLayer(
-            start_variances(prior, p, init_variances, key=next(keys)),
-            weights[i],
-            biases[i],
-            prior,
-            architecture.activation,
-            *scales[i],
-            p,
-        )
-        for i, (prior, p) in enumerate(zip(priors, widths, strict=True), start=1)
+    weights = [jax.random.normal(next(keys), (n, m)) for m, n in itertools.pairwise(sizes)]
+    biases = [jax.random.normal(next(keys), (n,)) for n in sizes[1:]]
+    start = [
+        start_variances(prior, p, init_variances, key=next(keys))
+        for prior, p in zip(priors, widths, strict=True)
     ]
-    return DependentMLP(InputLayer(weights[0], biases[0], *scales[0]), tuple(layers))
+    layers = tuple(
+        DependentLayer(
+            log_variances=start[i],
+            weights=weights[i + 1],
+            biases=biases[i + 1],
+            prior=priors[i],
+            activation=architecture.activation,
+            weight_scale=scales[i + 1][0],
+            bias_scale=scales[i + 1][1],
+            prior_width=widths[i],
+        )
+        for i in range(len(priors))
+    )
+    return DependentMLP(inputs=InputLayer(weights[0], biases[0], *scales[0]), layers=layers)
 
 
 def check_widths(width: int | Sequence[int], depth: int) -> tuple[int, ...]:
     """The number of nodes of each hidden layer, from one number or one for each layer.
 
+    Args:
+        width: one number of nodes for all hidden layers, or a sequence of `depth` numbers.
+        depth: the number of hidden layers.
+
+    Returns:
+        A tuple of `depth` numbers.
+
     Raises:
         ValueError: if there are not as many numbers as hidden layers, or one is below 1.
+
+    Example:
+        >>> from mogp import nn
+        >>> nn.check_widths(30, depth=2)
+        (30, 30)
     """
     widths = list(width) if isinstance(width, Sequence) else [width] * depth
     if len(widths) != depth:
-        raise ValueError(f"width must have one entry a prior ({depth}), got {width}")
+        raise ValueError(
+            f"width must be one number, or one for each hidden layer ({depth}), got {width}"
+        )
     return tuple(check_count("width", each) for each in widths)

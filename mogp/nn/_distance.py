@@ -29,6 +29,9 @@ def mixture_distance(first: GMLayer, second: GMLayer, *, law: str = "joint") -> 
         second: one with the same K, `d` and `L`; any covariance.
         law: `"joint"` for the law of `(ω, β)`, `"directions"` for that of `β` alone.
 
+    Returns:
+        A scalar, at least 0.
+
     Raises:
         ValueError: if the sizes differ, a layer has a prior, or `law` is unknown.
 
@@ -49,9 +52,9 @@ def mixture_distance(first: GMLayer, second: GMLayer, *, law: str = "joint") -> 
     costs = _squared(first.means, second.means)
     if law == "joint":
         costs += _squared(first.output_means(), second.output_means())
-    shapes = first.covariance, second.covariance
-    if law == "directions" and all(isinstance(shape, Diagonal) for shape in shapes):
-        costs += _squared(*(jnp.abs(shape.scales) for shape in shapes))
+    a, b = first.covariance, second.covariance
+    if law == "directions" and isinstance(a, Diagonal) and isinstance(b, Diagonal):
+        costs += _squared(jnp.abs(a.scales), jnp.abs(b.scales))
     else:
         roots = [_root(layer, law) for layer in (first, second)]
         costs += jax.lax.map(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
@@ -14,7 +14,7 @@ from mogp._arrays import safe_sqrt
 from mogp._checks import check_between, check_choice, check_count, check_last_axis
 from mogp.nn._covariance import AbstractCovariance, Diagonal, Full, LowRank, by_name, replaced
 from mogp.nn._linear import scale_row
-from mogp.nn._nodes import AbstractNodes, standard_normal, start_variances
+from mogp.nn._nodes import INIT_VARIANCES, AbstractNodes, standard_normal, start_variances
 from mogp.nn._unit_scale import Scales, unit_scales
 from mogp.priors import Prior
 
@@ -95,6 +95,7 @@ class GMLayer(AbstractNodes):
     prior_width: int = eqx.field(static=True)
     prior_scales: tuple[tuple[str, float], ...] = eqx.field(static=True)
     compute_dtype: str | None = eqx.field(static=True)
+    constants: ClassVar[tuple[str, ...]] = ("activation",)
 
     def __init__(
         self,
@@ -114,7 +115,7 @@ class GMLayer(AbstractNodes):
         d, size = check_count("in_size", in_size), check_count("out_size", out_size)
         k = check_count("components", components)
         check_choice("covariance", covariance, COVARIANCES)
-        check_choice("init_variances", init_variances, ("prior", "equal"))
+        check_choice("init_variances", init_variances, INIT_VARIANCES)
         if prior is not None and not isinstance(prior, Prior):
             raise ValueError(f"prior must be a Prior of mogp.priors or None, got {prior!r}")
         r = check_rank(rank, covariance, d)
@@ -175,9 +176,7 @@ class GMLayer(AbstractNodes):
     def __call__(self, x: Array, *, key: Array | None = None) -> Array:  # noqa: ARG002
         """Outputs of shape (…, out_size) for inputs of shape (…, in_size); `key` is not used."""
         mean, slope, products = self._expectations(x)
-        drift = self.covariance.drift(slope, products, self._product)
-        result = mean @ self.output_means() + drift
-        return result / self.components if self.log_variances is None else result
+        return mean @ self.output_means() + self.covariance.drift(slope, products, self._product)
 
     def _expectations(self, x: Array) -> tuple[Array, Array, Array]:
         """`√λ E φ` and `√λ E φ'` of the components, and the products of their covariances."""
@@ -189,7 +188,7 @@ class GMLayer(AbstractNodes):
         s = safe_sqrt(self.covariance.variance(x, products, self._product))
         mean, slope = self.activation.mean(m, s), self.activation.slope(m, s)
         if self.log_variances is None:
-            return mean, slope, products
+            return mean / k, slope / k, products
         root = self.root_variances()
         return scale_row(mean, root), scale_row(slope, root), products
 
@@ -203,8 +202,18 @@ class GMLayer(AbstractNodes):
         return own | by_name(self.covariance)
 
     def with_arrays(self, arrays: Mapping[str, Array]) -> Self:
-        """The layer with other arrays in place of some of `arrays()`."""
-        new = self.arrays() | dict(arrays)
+        """The layer with other arrays in place of some of `arrays()`.
+
+        Args:
+            arrays: by name; of the shapes that `arrays()` has, or all with other numbers of nodes.
+
+        Raises:
+            ValueError: if the layer has no array of some name.
+        """
+        new = self.arrays()
+        if unknown := sorted(set(arrays) - set(new)):
+            raise ValueError(f"arrays must have names among {sorted(new)}, got {unknown}")
+        new |= arrays
         return eqx.tree_at(
             lambda n: (n.means, n.offsets, n.covariance),
             self,
@@ -234,8 +243,8 @@ class GMLayer(AbstractNodes):
 
     def norms(self) -> Array:
         """`λ_k ‖a_k‖²`, of shape (K,)."""
-        assert self.log_variances is not None
-        return jnp.exp(self.log_variances) * jnp.sum(self.output_means() ** 2, axis=-1)
+        squares = jnp.sum(self.output_means() ** 2, axis=-1)
+        return squares if self.log_variances is None else squares * jnp.exp(self.log_variances)
 
     def take(self, kept: Array) -> Self:
         return self.take_fields(kept, "means", "offsets", "covariance")
@@ -248,8 +257,7 @@ class GMLayer(AbstractNodes):
 
     def design(self, x: Array) -> Array:
         """What the offsets `v` multiply, of shape (n, K)."""
-        mean = self._expectations(x)[0]
-        return mean / self.components if self.log_variances is None else mean
+        return self._expectations(x)[0]
 
     def refitted(self, change: Array) -> Self:
         return eqx.tree_at(lambda n: n.offsets, self, self.offsets + change)

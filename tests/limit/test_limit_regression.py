@@ -10,10 +10,8 @@ from closeness import X64, assert_close
 from oracles import needs_x64
 from scipy import stats
 
-from mogp import MoGP, limit, nn, priors
+from mogp import MoGP, limit, priors
 from mogp.limit._linalg import cholesky, definite_cholesky, log_normal
-
-SIMULATES = True  # see conftest.py
 
 GP = MoGP([priors.Deterministic()] * 2, weight_scale=1.3, bias_scale=0.4)
 NOISE = 0.3
@@ -370,5 +368,5 @@ def test_a_network_in_a_user_class(data):
 
     dense, low = (log_likelihood(Polynomial(), *data, NOISE, m) for m in ("dense", "low_rank"))
     assert_close(low, dense, 1e-9)
-    assert isinstance(nn.DependentMLP(1, 1, 2, [priors.Horseshoe()], key=jax.random.key(0)),
+    assert isinstance(MoGP([priors.Horseshoe()]).network(1, 1, 2, key=jax.random.key(0)),
                       limit.Features)  # fmt: skip

@@ -14,8 +14,6 @@ from oracles import needs_x64
 
 from mogp import MoGP, limit, priors
 
-SIMULATES = True  # see conftest.py
-
 X = jnp.asarray([[1.0, 2.0], [0.5, -1.0], [-3.0, 0.2]])
 GP = MoGP([priors.Deterministic()] * 2, weight_scale=1.3, bias_scale=(0.1, 0.2, 0.0))
 MIXED = MoGP([priors.Gamma(2.0), priors.Gamma(1.0)], bias_scale=0.5)

@@ -13,7 +13,7 @@ import scipy.linalg
 from closeness import X64, assert_close
 from jax.test_util import check_grads
 
-from mogp import nn, priors
+from mogp import activations, nn, priors
 
 ACTIVATIONS = ["relu", "leaky_relu", "erf", "identity", "gelu", "tanh"]
 COVARIANCES = ["diagonal", "low_rank", "full"]
@@ -36,11 +36,14 @@ def build(covariance, d=3, size=2, k=4, seed=0, **options):
     @eqx.filter_jit
     def make(keys):
         layer = nn.GMLayer(d, size, k, covariance=covariance, key=keys[0], **options)
-        for name, key in (("factors", keys[1]), ("output_factors", keys[2])):
-            if (array := getattr(layer, name)) is not None:
-                new = 0.5 * jax.random.normal(key, array.shape, array.dtype)
-                layer = eqx.tree_at(lambda m, name=name: getattr(m, name), layer, new)
-        return layer
+        by_name = {"factors": keys[1], "output_factors": keys[2]}
+        return layer.with_arrays(
+            {
+                name: 0.5 * jax.random.normal(by_name[name], array.shape, array.dtype)
+                for name, array in layer.arrays().items()
+                if name in by_name
+            }
+        )
 
     return make([fast_key(i) for i in (seed, 100, 101)])
 
@@ -53,59 +56,65 @@ def drawn():
         layer, rng, num = build(covariance), np.random.default_rng(1), 300_000
         k = rng.integers(4, size=num)
         noise = rng.normal(size=(num, 3))
+        a = {name: np.array(array) for name, array in layer.arrays().items()}
         if covariance == "full":
-            root = np.concatenate([layer.output_factors, layer.factors], axis=1)
+            root = np.concatenate([a["output_factors"], a["factors"]], axis=1)
             pair = np.einsum("nij,nj->ni", root[k], rng.normal(size=(num, 5)))
-            omega, beta = np.array(layer.offsets)[k] + pair[:, :2], np.array(layer.means)[k]
-            beta = beta + pair[:, 2:]
+            omega, beta = a["offsets"][k] + pair[:, :2], a["means"][k] + pair[:, 2:]
         else:
-            mu = np.array(layer.means)[k]
-            deviation = np.array(layer.scales)[k] * noise
-            slopes, offsets = np.array(layer.slopes)[k], np.array(layer.offsets)[k]
-            beta = mu + deviation
-            omega = np.einsum("nld,nd->nl", slopes, beta) + offsets
+            beta = a["means"][k] + a["scales"][k] * noise
+            omega = np.einsum("nld,nd->nl", a["slopes"][k], beta) + a["offsets"][k]
             if covariance == "low_rank":
                 eta = rng.normal(size=(num, 3))
-                beta = beta + np.einsum("ndr,nr->nd", np.array(layer.factors)[k], eta)
-                omega += np.einsum("nlr,nr->nl", np.array(layer.output_factors)[k], eta)
+                beta = beta + np.einsum("ndr,nr->nd", a["factors"][k], eta)
+                omega += np.einsum("nlr,nr->nl", a["output_factors"][k], eta)
         omega += 0.3 * rng.normal(size=omega.shape)  # what is independent averages out
         result[covariance] = beta @ X, omega
     return result
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_closed_form_against_monte_carlo(covariance, activation, drawn):
+def test_the_closed_form_against_monte_carlo(covariance, drawn):
     """4.5 standard errors, 36 numbers: false alarm 2.5e-4 for the whole test."""
-    layer = build(covariance, activation=activation)
     z, omega = drawn[covariance]
-    draws = omega * np.array(layer.activation(jnp.asarray(z)))[:, None]
-    error = np.abs(layer(jnp.asarray(X)) - draws.mean(0))
-    assert np.all(error < 4.5 * draws.std(0) / math.sqrt(len(z)) + (0 if X64 else 1e-4))
+
+    @eqx.filter_jit
+    def values(layer, x, z):
+        kinds = [activations.get(name) for name in ACTIVATIONS]
+        layers = [eqx.tree_at(lambda m: m.activation, layer, kind) for kind in kinds]
+        return [(m(x), m.activation(z)) for m in layers]
+
+    for value, active in values(build(covariance), jnp.asarray(X), jnp.asarray(z)):
+        draws = omega * np.array(active)[:, None]
+        error = np.abs(value - draws.mean(0))
+        assert np.all(error < 4.5 * draws.std(0) / math.sqrt(len(z)) + (0 if X64 else 1e-4))
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_layouts_transformations_and_precision(covariance):
     layer = build(covariance)
     x = jnp.asarray(np.random.default_rng(1).normal(size=(4, 5, 3)))
-    y = apply(layer, x)
-    assert y.shape == (4, 5, 2)
-    assert_close(jax.jit(jax.vmap(jax.vmap(layer)))(x), y, rtol=1e-10, atol=1e-12)
-    assert_close(layer(x[0, 0]), y[0, 0], rtol=1e-10, atol=1e-12)  # not compiled
 
     def single(a):
         return a.astype(jnp.float32) if eqx.is_inexact_array(a) else a
 
     narrow, x32 = jax.tree.map(single, layer), x.astype(jnp.float32)
-    y32 = apply(narrow, x32)
+    coarse = jax.tree.map(single, build(covariance, compute_dtype="bfloat16"))
+
+    @eqx.filter_jit
+    def views(layer, narrow, coarse, x, x32):
+        gradient = eqx.filter_grad(lambda m: jnp.sum(m(x32) ** 2))(coarse)
+        mapped = jax.vmap(jax.vmap(layer))(x)
+        return layer(x), mapped, narrow(x32), coarse(x32), gradient
+
+    y, mapped, y32, y16, gradient = views(layer, narrow, coarse, x, x32)
+    assert y.shape == (4, 5, 2)
+    assert_close(mapped, y, rtol=1e-10, atol=1e-12)
+    assert_close(layer(x[0, 0]), y[0, 0], rtol=1e-10, atol=1e-12)  # not compiled
     assert y32.dtype == jnp.float32
-    coarse = build(covariance, compute_dtype="bfloat16")
-    coarse = jax.tree.map(single, coarse)
-    y16 = apply(coarse, x32)
     assert y16.dtype == jnp.float32
     # each factor is rounded to 8 bits, 2^-9 of it, in two or three factors of each term
     assert np.max(np.abs(y16 - y32)) < 3 * 2**-8 * np.max(np.abs(y)) + 0.02
-    gradient = gradient_of_square(coarse, x32)
     for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(narrow), strict=True):
         assert a.dtype == b.dtype
         assert np.all(np.isfinite(a))
@@ -115,7 +124,7 @@ def test_layouts_transformations_and_precision(covariance):
 def test_gradients_against_finite_differences(covariance):
     parameters, static = eqx.partition(build(covariance, activation="gelu"), eqx.is_inexact_array)
     check_grads(
-        lambda p, x: jnp.sum(eqx.combine(p, static)(x) ** 2),
+        jax.jit(lambda p, x: jnp.sum(eqx.combine(p, static)(x) ** 2)),
         (parameters, jnp.asarray(X)),
         order=1,
         modes=["rev"],
@@ -126,10 +135,8 @@ def test_gradients_against_finite_differences(covariance):
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_without_spread_it_is_a_layer_of_k_neurons_with_finite_gradients(covariance):
     layer = build(covariance)
-    names = [n for n in ("scales", "factors") if getattr(layer, n) is not None]
-    for name in names:
-        zero = jnp.zeros_like(getattr(layer, name))
-        layer = eqx.tree_at(lambda m, name=name: getattr(m, name), layer, zero)
+    spread = {n: 0 * a for n, a in layer.arrays().items() if n in ("scales", "factors")}
+    layer = layer.with_arrays(spread)
     pre = np.maximum(np.array(layer.means) @ X, 0)
     expected = pre @ np.array(layer.output_means()) / 4
     assert_close(apply(layer, jnp.asarray(X)), expected, rtol=1e-12)
@@ -161,18 +168,17 @@ def test_the_three_covariances_contain_each_other(key):
     for covariance in ("diagonal", "low_rank"):
         source = build(covariance)
         outputs, inputs = source.square_roots()
+        full = nn.Full(inputs, outputs)  # of another number of columns
         target = eqx.tree_at(
-            lambda m: (m.means, m.offsets, m.factors, m.output_factors),
+            lambda m: (m.means, m.offsets, m.covariance),
             layers[2],
-            (source.means, source.output_means(), inputs, outputs),
+            (source.means, source.output_means(), full),
         )
         assert_close(apply(target, x), apply(source, x), rtol=1e-10, atol=1e-12)
     low = build("low_rank")
-    plain = eqx.tree_at(lambda m: m.factors, low, jnp.zeros_like(low.factors))
-    same = eqx.tree_at(
-        lambda m: (m.means, m.scales, m.slopes, m.offsets),
-        build("diagonal"),
-        (low.means, low.scales, low.slopes, low.offsets),
+    plain = low.with_arrays({"factors": jnp.zeros((4, 3, 3))})
+    same = build("diagonal").with_arrays(
+        {n: a for n, a in low.arrays().items() if n not in ("factors", "output_factors")}
     )
     assert_close(apply(plain, x), apply(same, x), rtol=1e-12)
 
@@ -180,6 +186,7 @@ def test_the_three_covariances_contain_each_other(key):
 @pytest.mark.parametrize(("covariance", "d", "k", "activation"), [
     ("diagonal", 1, 1, "relu"), ("low_rank", 10, 3, "gelu"), ("full", 4, 3, "erf"),
 ])  # fmt: skip
+@pytest.mark.statistical
 def test_unit_scale_keeps_the_mean_square(covariance, d, k, activation):
     """4 standard errors of the mean over 1500 layers; inputs with ‖x‖² = d."""
     x = np.random.default_rng(0).normal(size=d)
@@ -199,6 +206,7 @@ def test_unit_scale_keeps_the_mean_square(covariance, d, k, activation):
     assert abs(values.mean() - 1) < 4 * values.std() / math.sqrt(1500)
 
 
+@pytest.mark.statistical
 def test_unit_scale_keeps_the_mean_square_of_a_deep_stack():
     """ReLU layers are homogeneous, so it is exact at any depth: 4 standard errors, 300 stacks."""
     x = np.random.default_rng(0).normal(size=40)
@@ -245,7 +253,7 @@ def test_layers_stack_and_mix_with_equinox(key):
     start = eqx.filter_jit(model)(key)
     x = jax.random.normal(key, (6, 1, 8, 8))
     gradient, moved = descend(start, x)
-    idle = gradient.layers[2].layer.output_factors
+    idle = gradient.layers[2].layer.covariance.factor.output_factors
     assert not np.any(idle)  # F = 0 at the start
     assert all(np.any(g) for g in jax.tree.leaves(gradient) if g is not idle)
     gradient, _ = descend(moved, x)
@@ -268,7 +276,8 @@ def test_a_layer_counts_its_parameters(covariance, key):
     arrays = jax.tree.leaves(eqx.filter(layer, eqx.is_inexact_array))
     assert sum(a.size for a in arrays) == k * expected[covariance]
     assert (layer.in_size, layer.out_size, layer.components) == (d, size, k)
-    assert layer.covariance == covariance
+    kinds = {"diagonal": nn.Diagonal, "low_rank": nn.LowRank, "full": nn.Full}
+    assert isinstance(layer.covariance, kinds[covariance])
 
 
 @pytest.mark.parametrize(
@@ -302,12 +311,10 @@ def test_the_last_dimension_is_checked(shape, key):
 
 def test_node_variances_scale_the_components(key):
     layer = nn.GMLayer(3, 2, 4, prior=priors.Horseshoe(), key=key)
-    plain = nn.GMLayer(3, 2, 4, key=key)
     part = nn.GMLayer(3, 2, 1, key=key)  # one component at a time
     total = 0.0
     for k in range(4):
-        arrays = [getattr(plain, n)[k : k + 1] for n in ("means", "scales", "slopes", "offsets")]
-        one = eqx.tree_at(lambda m: (m.means, m.scales, m.slopes, m.offsets), part, arrays)
+        one = part.with_arrays({n: a[k : k + 1] for n, a in layer.arrays().items()})
         total += math.exp(float(layer.log_variances[k]) / 2) * apply(one, jnp.asarray(X))
     assert_close(layer(jnp.asarray(X)), total, rtol=1e-10)
 
@@ -324,8 +331,8 @@ def test_log_prior_has_every_term_and_the_jacobian(covariance, key):
         scales["offsets"] = math.sqrt(3 * gamma**4 + gamma**2)
     expected = 0.0
     for name, scale in scales.items():
-        if (array := getattr(layer, name)) is not None:
-            a = np.array(array) / scale
+        if name in layer.arrays():
+            a = np.array(layer.arrays()[name]) / scale
             expected += np.sum(-(a**2) / 2 - math.log(scale * math.sqrt(2 * math.pi)))
     u = layer.log_variances
     expected += float(jnp.sum(jax.jit(prior.at_width(4).log_prob)(jnp.exp(u)) + u))
@@ -336,12 +343,12 @@ def test_log_prior_has_every_term_and_the_jacobian(covariance, key):
 def test_deterministic_variances_are_constants(key):
     layer = nn.GMLayer(3, 2, 4, prior=priors.Deterministic(), key=key)
     assert_close(jnp.exp(layer.log_variances), 0.25, rtol=1e-12)
-    gradient = eqx.filter_grad(lambda m: jnp.sum(m(jnp.asarray(X))))(layer)
-    assert not np.any(gradient.log_variances)
+    assert not nn.trainable(layer).log_variances
     equal = nn.GMLayer(3, 2, 4, prior=priors.Horseshoe(), init_variances="equal", key=key)
     assert_close(equal.log_variances, -math.log(4), rtol=1e-12)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_particles_have_the_layer_as_their_mean(covariance):
     """4 standard errors of 8000 layers of 9 neurons each, drawn with one compiled function."""
@@ -407,7 +414,7 @@ def test_mixture_distance_against_scipy():
         assert_close(nn.mixture_distance(a, b), math.sqrt(best), rtol=1e-5)
     directions = nn.mixture_distance(build("diagonal"), build("diagonal", seed=3), law="directions")
     a, b = (build("low_rank", seed=seed) for seed in (0, 3))
-    flat = [eqx.tree_at(lambda m: m.factors, m, jnp.zeros_like(m.factors)) for m in (a, b)]
+    flat = [m.with_arrays({"factors": jnp.zeros((4, 3, 3))}) for m in (a, b)]
     assert_close(nn.mixture_distance(*flat, law="directions"), directions, rtol=1e-6)
     permuted = jax.tree.map(lambda p: p[::-1] if eqx.is_array(p) else p, a)
     assert_close(nn.mixture_distance(a, permuted), 0.0, rtol=0, atol=1e-6 if X64 else 1e-2)

@@ -1,0 +1,126 @@
+"""Laws of outputs: tails, characteristic functions and densities, and networks close to them."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from closeness import assert_close
+from oracles import needs_x64
+from scipy import stats
+
+from mogp import MoGP, limit, priors
+
+GP = priors.Deterministic()
+X = np.array([[1.0, 2.0], [0.5, -1.0], [-3.0, 0.2]])
+ONE = jnp.ones((1, 3))
+
+
+def standard_error(draws):
+    return np.std(draws, axis=0) / math.sqrt(len(draws))
+
+
+def test_characteristic_function_of_the_horseshoe():
+    """With `‖x‖²/d = 1` the output is Cauchy with scale 1/2."""
+    t = jnp.array([0.01, 0.5, 3.0, 40.0])
+    model = MoGP([priors.Horseshoe()])
+    assert_close(model.characteristic_function(ONE, t), np.exp(-t / 2), 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("models", "index"),
+    [
+        ([priors.GBFRY(0.5, 1.5), priors.Gamma(2.0)], 1.5),
+        ([priors.Horseshoe()] * 2, 0.5),
+        ([priors.Deterministic()] * 2, math.inf),
+    ],
+)
+def test_tail_index(models, index):
+    assert MoGP(models).tail_index() == pytest.approx(index)
+    assert MoGP([*models, priors.Gamma(1.0)], "erf").tail_index() == math.inf
+
+
+@pytest.mark.statistical
+def test_tail_index_of_draws(key):
+    """Hill's estimator on the largest 1000 of 10⁵ kernels, with its standard error τ/√k."""
+    model = MoGP([priors.GBFRY(alpha=0.5, tau=1.5)])
+    kernels = model.sample_kernel(ONE, key=key, num_samples=100_000, num_jumps=5)
+    largest = np.sort(np.log(np.ravel(kernels)))[::-1]
+    num = 1000
+    hill = 1 / np.mean(largest[:num] - largest[num])
+    assert abs(hill - 1.5) < 4 * 1.5 / math.sqrt(num)
+
+
+FINITE = {
+    "Deterministic": priors.Deterministic(),
+    "Bernoulli": priors.Bernoulli(2.0),
+    "Beta": priors.Beta(1.0, 0.5),
+    "Gamma": priors.Gamma(2.0),
+    "GroupLasso": priors.GroupLasso(2.0),
+    "InverseGamma": priors.InverseGamma(2.0),
+    "Horseshoe": priors.Horseshoe(),
+    "BetaPareto": priors.BetaPareto(1.0, 1.0, 2.0),
+    "GeneralizedGamma": priors.GeneralizedGamma(0.5, 1.0, 1.0),
+    "GBFRY": priors.GBFRY(0.5, 2.0),
+    "Stable": priors.Stable(0.5),
+}
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("name", FINITE)
+def test_finite_networks_approach_the_limit(name, key):
+    """`E exp(i ⟨t, Z⟩)` of two outputs at widths 100, 1000 and 10000 against the limit.
+
+    Outputs of a network are `N(0, Σ I)` given `Σ = σ_b² + Σ_j λ_j φ(ζ_j)²`, so that the mean over
+    networks of `exp(-½ |t|² Σ)` is the joint characteristic function: law and dependence at once.
+    """
+    prior = FINITE[name]
+    t = jnp.array([[0.5, 0.0], [1.0, -1.0], [4.0, 3.0]])
+    size = jnp.sqrt(jnp.sum(t**2, 1))
+    exact = MoGP([prior], bias_scale=0.2).characteristic_function(ONE, size)
+    off = []
+    for width, draws in ((100, 1000), (1000, 400), (10_000, 80)):
+        by_law, by_node = jax.random.split(jax.random.fold_in(key, width))
+        variances = prior.at_width(width).sample(by_law, (draws, width))
+        nodes = jnp.maximum(jax.random.normal(by_node, (draws, width)), 0) * math.sqrt(1.04)
+        kernels = 0.04 + jnp.sum(variances * nodes**2, 1)
+        values = np.exp(-np.outer(kernels, size**2) / 2)
+        off.append((np.abs(values.mean(0) - exact), standard_error(values)))
+    for allowed, (difference, error) in zip((0.1, 0.01, 0.001), off, strict=True):
+        assert np.all(difference < 4 * error + allowed)
+
+
+@pytest.mark.statistical
+def test_characteristic_function_of_several_points_and_outputs(key):
+    """Against the mean of `exp(-½ tᵀ Σ t)` over drawn kernels."""
+    model = MoGP([GP, priors.GBFRY(0.5, 2.0)], "erf", bias_scale=0.4)
+    x, t = jnp.asarray(X), jnp.asarray([[1.0, -0.5, 0.3], [0.0, 2.0, 0.0]])
+    kernels = model.sample_kernel(x, key=key, num_samples=2000, num_jumps=30)
+    values = np.exp(-np.einsum("ti,sij,tj->st", t, kernels, t) / 2)
+    given = model.characteristic_function(x, t, key=key, num_samples=1000)
+    error = standard_error(values) + 0.3 / math.sqrt(1000)
+    assert np.all(np.abs(values.mean(0) - given) < 4 * error)
+
+
+@pytest.mark.statistical
+def test_log_marginal_density(key):
+    """Horseshoe at one input: the Cauchy density; several outputs: a multivariate Cauchy one."""
+    model = MoGP([priors.Horseshoe()])
+    for y in (jnp.array([0.8]), jnp.array([[0.8, -0.2]])):
+        estimate = model.log_marginal_density(ONE, y, key=key, num_samples=20_000, num_jumps=100)
+        size = y.size
+        expected = stats.multivariate_t(np.zeros(size), np.eye(size) / 4, df=1).logpdf(np.ravel(y))
+        assert 0 < estimate.error < 0.02
+        assert abs(estimate.value - expected) < 4 * estimate.error
+
+
+@needs_x64
+def test_log_marginal_density_in_the_gp_regime(key):
+    model = MoGP([GP], bias_scale=0.5)
+    x, y = jnp.asarray(X), jnp.array([0.3, -1.0, 0.7])
+    estimate = model.log_marginal_density(x, y, key=key, noise_scale=0.2, num_samples=3)
+    kernel = np.asarray(limit.gp_kernel(model, x)) + 0.04 * np.eye(3)
+    expected = stats.multivariate_normal(np.zeros(3), kernel).logpdf(y)
+    np.testing.assert_allclose(estimate.value, expected, rtol=1e-12)
+    assert estimate.error < 1e-12
