@@ -1,8 +1,6 @@
 """Posteriors by NUTS and SGHMC; posterior modes and maximum likelihood by stochastic gradients."""
 
-from mogp.inference._calibration import calibrate
-from mogp.inference._fit import Fit, fit
-from mogp.inference._flow import wasserstein_flow
+from mogp.inference._diagnostics import compare_models, convergence, leave_one_out
 from mogp.inference._gm_model import gm_model
 from mogp.inference._hierarchy import sample_parameters
 from mogp.inference._likelihoods import (
@@ -10,14 +8,16 @@ from mogp.inference._likelihoods import (
     Categorical,
     Gaussian,
     Likelihood,
+    Parameter,
     Poisson,
     StudentT,
 )
-from mogp.inference._nuts import load_posterior, nuts
-from mogp.inference._objective import Scores, categorical, evaluate, gaussian, log_prior
-from mogp.inference._optimizers import per_parameter
-from mogp.inference._posterior import Posterior, Predictive
-from mogp.inference._sghmc import sghmc
+from mogp.inference._posterior import Observed, Posterior, flattened, load_posterior
+from mogp.inference._predictive import Predictive
+from mogp.inference._scores import Scores, categorical, evaluate
+from mogp.inference.nuts import calibrate, nuts
+from mogp.inference.optimise import Fit, fit, per_parameter, wasserstein_flow
+from mogp.inference.sghmc import sghmc
 
 __all__ = [
     "Bernoulli",
@@ -25,6 +25,8 @@ __all__ = [
     "Fit",
     "Gaussian",
     "Likelihood",
+    "Observed",
+    "Parameter",
     "Poisson",
     "Posterior",
     "Predictive",
@@ -32,12 +34,14 @@ __all__ = [
     "StudentT",
     "calibrate",
     "categorical",
+    "compare_models",
+    "convergence",
     "evaluate",
     "fit",
-    "gaussian",
+    "flattened",
     "gm_model",
+    "leave_one_out",
     "load_posterior",
-    "log_prior",
     "nuts",
     "per_parameter",
     "sample_parameters",

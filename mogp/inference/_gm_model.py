@@ -1,37 +1,37 @@
 """Bayesian GM layers, as a NumPyro model."""
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
+from jax.typing import ArrayLike
 
-from mogp._checks import check_between, check_choice, check_last_axis
-from mogp.nn import GMLayer
+from mogp import nn
+from mogp._checks import check_last_axis
+from mogp.inference._likelihoods import Likelihood, likelihood_of
 
 
 def gm_model(
-    layer: GMLayer,
+    layer: nn.GMLayer,
     x: Array,
-    y: Array | None = None,
+    y: ArrayLike | None = None,
     *,
-    loss: str = "categorical",
-    noise: float = 1.0,
+    likelihood: str | Likelihood = "categorical",
 ) -> None:
     """The NumPyro model whose log-density is `layer.log_prior()` and the log-likelihood.
 
     Sites: one for each array of the layer under its own name, normal as `GMLayer.log_prior` says;
-    `node_variances`, the `λ` of the components, from the layer's prior; `y`. Components that the
-    data do not need get small `λ_k`: they prune themselves. NUTS moves `log λ` and adds the
-    Jacobian by itself. Under a prior without a density of `log λ` they stay as they are in `layer`.
+    `node_variances`, the `λ` of the components, from the layer's prior; the unknown parameters of
+    the likelihood; `y`. Components that the data do not need get small `λ_k`: they prune
+    themselves. NUTS moves `log λ` and adds the Jacobian by itself. Under a prior without a density
+    of `log λ` they stay as they are in `layer`.
 
     Args:
-        layer: one made with a `prior`; it gives sizes, activation and the scales of the prior, not
-            the values of what is inferred.
-        x: inputs, shape (n, d).
-        y: labels (n,) or targets (n, L); None draws them.
-        loss: `"categorical"` for labels, `"gaussian"` for targets.
-        noise: standard deviation of targets about the outputs, positive.
+        layer: a layer made with a `prior`; it gives sizes, activation and the scales of the prior,
+            not the values of what is inferred.
+        x: inputs, of shape (n, d).
+        y: observations, as the likelihood takes them; None draws them.
+        likelihood: a name or an `inference.Likelihood`, see `nuts`.
 
     Raises:
         ValueError: if the layer has no prior or an argument is outside its range.
@@ -48,25 +48,23 @@ def gm_model(
         >>> trace["node_variances"]["value"].shape, trace["y"]["value"].shape
         ((4,), (5,))
     """
-    if layer.prior is None or layer.prior_scales is None:
+    if layer.prior is None:
         raise ValueError("layer must have a prior: GMLayer(…, prior=…)")
     check_last_axis("x", x, layer.in_size)
-    check_choice("loss", loss, ("categorical", "gaussian"))
-    check_between("noise", noise, 0)
-    drawn = {}
+    law = likelihood_of(likelihood).for_outputs(layer.out_size)
+    targets = None if y is None else law.targets(y, len(x))
+    arrays, drawn = layer.arrays(), {}
     for name, scale in layer.prior_scales:
-        shape = getattr(layer, name).shape
-        law = dist.Normal(0.0, scale).expand(shape).to_event(len(shape))
-        drawn[name] = numpyro.sample(name, law)
-    if layer.free_variances:
-        law = layer.prior.at_width(layer.prior_components)
-        size = layer.components
-        variances = numpyro.sample("node_variances", law.expand((size,)).to_event(1))
-        drawn["log_variances"] = jnp.log(variances)
-    model = eqx.tree_at(lambda m: [getattr(m, name) for name in drawn], layer, list(drawn.values()))
-    outputs = model(x)
+        shape = arrays[name].shape
+        drawn[name] = numpyro.sample(
+            name, dist.Normal(0.0, scale).expand(shape).to_event(len(shape))
+        )
+    model = layer.with_arrays(drawn)
+    if layer.is_free:
+        variances = numpyro.sample(
+            "node_variances", layer.law().expand((layer.components,)).to_event(1)
+        )
+        model = nn.with_log_variances(model, [jnp.log(variances)])
+    outputs, law = model(x), law.drawn()
     with numpyro.plate("rows", len(x)):
-        if loss == "categorical":
-            numpyro.sample("y", dist.Categorical(logits=outputs), obs=y)
-        else:
-            numpyro.sample("y", dist.Normal(outputs, noise).to_event(1), obs=y)
+        numpyro.sample("y", law.law(outputs), obs=targets)

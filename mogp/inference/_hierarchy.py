@@ -2,30 +2,30 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpyro
 from numpyro.distributions import Distribution
 
-from mogp._checks import Scale
-from mogp.architecture import MoGP
+from mogp.architecture import AbstractArchitecture, Scale
 from mogp.priors import Prior
 
-PriorT = TypeVar("PriorT", bound=Prior | MoGP)
+PriorT = TypeVar("PriorT", bound=Prior | AbstractArchitecture)
 
 
 def sample_parameters(prior: PriorT, name: str = "prior") -> PriorT:
-    """The prior, or the model, with every law in place of a parameter replaced by a draw from it.
+    """Draw the unknown parameters of a prior, or of a model, within a NumPyro model.
 
-    Inside a NumPyro model; each parameter is a site, which NUTS infers. Those of a prior are called
-    `name.parameter`; those of a `MoGP` are `prior0.parameter`, `prior1.parameter`, … by layer, and
-    `weight_scale` and `bias_scale`, with a number behind if there is one a layer. The laws of the
-    result carry all their normalising constants, so that they may be scored.
+    Every NumPyro distribution in place of a parameter is replaced by a draw from it. Each is a
+    site, which NUTS infers. Those of a prior are called `name.parameter`; those of a `MoGP` are
+    `prior0.parameter`, `prior1.parameter`, … by layer, and `weight_scale` and `bias_scale`, with a
+    number behind if there is one a layer. The distributions of the result carry all their
+    normalising constants, so that they may be scored.
 
     Args:
-        prior: of `mogp.priors`, or a `MoGP`; fields that are NumPyro laws are drawn, except the
-            slab of a `SpikeAndSlab`, which is a law by itself.
-        name: prefix of the sites of a prior.
+        prior: a prior of `mogp.priors`, or a `MoGP`; the parameters that may be distributions are
+            those in `prior.bounds`. The slab of a `SpikeAndSlab` is a distribution by itself.
+        name: the prefix of the sites of a prior.
 
     Returns:
         The same with numbers only.
@@ -39,13 +39,13 @@ def sample_parameters(prior: PriorT, name: str = "prior") -> PriorT:
         >>> drawn.at_width(100).log_prob(0.1).shape
         ()
     """
-    if isinstance(prior, MoGP):
-        return MoGP(  # type: ignore[return-value]  # a MoGP for a MoGP
-            [sample_parameters(each, f"prior{i}") for i, each in enumerate(prior.priors)],
-            prior.activation,
-            _sample_scale("weight_scale", prior.weight_scale),
-            _sample_scale("bias_scale", prior.bias_scale),
-        )
+    if isinstance(prior, AbstractArchitecture):
+        new: dict[str, Any] = {
+            "priors": [sample_parameters(p, f"prior{i}") for i, p in enumerate(prior.priors)],
+            "weight_scale": _sample_scale("weight_scale", prior.weight_scale),
+            "bias_scale": _sample_scale("bias_scale", prior.bias_scale),
+        }
+        return dataclasses.replace(prior, **new)
     drawn = {
         parameter: numpyro.sample(f"{name}.{parameter}", value)
         for parameter in prior.bounds

@@ -35,7 +35,7 @@ def program(function: Callable[..., Any], *arguments: Any) -> str:
 
 
 def description(value: Any) -> str:
-    """A module, or a distribution of NumPyro, with all its numbers."""
+    """A module, a distribution of NumPyro, or anything else in a run, with all its numbers."""
     if isinstance(value, Distribution):
         # The leaves of a distribution come in another order in every process.
         names, base = sorted(value.arg_constraints), getattr(value, "base_dist", None)
@@ -48,6 +48,27 @@ def description(value: Any) -> str:
         return f"{type(value).__name__}({', '.join(parts)})"
     if isinstance(value, tuple | list):
         return f"({', '.join(map(description, value))})"
+    if isinstance(value, dict):
+        return f"({', '.join(f'{name}={description(value[name])}' for name in sorted(value))})"
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return f"{value.dtype}{list(value.shape)}"
     if callable(value):
-        return str(getattr(value, "__qualname__", type(value).__name__))
+        return _of_function(value)
+    if value is None or isinstance(value, str):
+        return repr(value)
+    if np.size(value) > 16:
+        return f"{value.dtype}{list(value.shape)} {fingerprint(value)}"
     return repr(np.asarray(value).tolist())
+
+
+def _of_function(function: Any) -> str:
+    """The name of a function; of one without a name of its own also what it does."""
+    function = getattr(function, "__wrapped__", function)
+    name = str(getattr(function, "__qualname__", type(function).__name__))
+    code = getattr(function, "__code__", None)
+    if code is None or "<" not in name:
+        return name
+    cells = [description(cell.cell_contents) for cell in function.__closure__ or ()]
+    known = [each for each in code.co_consts if isinstance(each, int | float | str | None)]
+    text = repr((code.co_code, code.co_names, known, cells, function.__defaults__))
+    return f"{name} {fingerprint(np.frombuffer(text.encode(), np.uint8))}"

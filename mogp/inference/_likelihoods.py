@@ -5,29 +5,52 @@ from dataclasses import fields, replace
 from typing import Any, ClassVar, Self, TypeAlias
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
-from numpyro.distributions import Distribution
+from numpyro.distributions import Distribution, biject_to
 
 from mogp import limit
 from mogp._arrays import Real
 from mogp._checks import check_between, is_concrete
+from mogp.inference._scores import categorical
 
 Parameter: TypeAlias = Real | Distribution
 
 
 class Likelihood(eqx.Module):
-    """The law of observations given outputs of shape (n, num_outputs).
+    """The distribution of observations given outputs of shape (n, num_outputs).
 
-    A parameter is a positive number, or the NumPyro law that it has before the data.
+    A field is a parameter: a positive number, or the NumPyro distribution that it has before the
+    data. Such a parameter is learned: by `fit` its most probable value, by `nuts` and `sghmc` its
+    posterior.
+
+    A likelihood of your own is a subclass with its parameters as fields, and `law`. It may override
+    `targets`, which says what observations are possible.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpyro.distributions as dist
+        >>> from mogp import MoGP, inference, priors
+        >>> class Laplace(inference.Likelihood):
+        ...     spread: inference.Parameter = dist.HalfNormal(1.0)
+        ...     def law(self, outputs):
+        ...         return dist.Laplace(outputs, jnp.ones_like(outputs) * self.spread).to_event(1)
+        >>> x = jnp.linspace(-1, 1, 20)[:, None]
+        >>> network = MoGP([priors.Horseshoe()]).network(1, 1, 5, key=jax.random.key(0))
+        >>> result = inference.fit(
+        ...     network, x, x**2, key=jax.random.key(1), likelihood=Laplace(), progress=False
+        ... )
+        >>> bool(result.likelihood.spread > 0)
+        True
     """
 
     is_conjugate: ClassVar[bool] = False  # whether the weights of the outputs integrate out
     is_real: ClassVar[bool] = False  # whether observations are real numbers with a scale to learn
+    is_binary: ClassVar[bool] = False  # whether observations are 0 or 1, and the mean that of 1
 
     def __check_init__(self) -> None:
         for name in self.parameters:
@@ -36,26 +59,48 @@ class Likelihood(eqx.Module):
 
     @property
     def parameters(self) -> list[str]:
-        """Names of the parameters."""
-        return [field.name for field in fields(self)]
+        """The names of the parameters."""
+        return [field.name for field in fields(self) if not field.metadata.get("static")]
+
+    @property
+    def unknown(self) -> dict[str, Distribution]:
+        """The parameters that are learned, by name, and their distributions before the data.
+
+        Raises:
+            ValueError: if one is not the distribution of a single number.
+        """
+        values = {name: getattr(self, name) for name in self.parameters}
+        laws = {n: law for n, law in values.items() if isinstance(law, Distribution)}
+        for name, law in laws.items():
+            if law.batch_shape or law.event_shape:
+                raise ValueError(f"{name} must have the distribution of one number, got {law}")
+        return laws
 
     def drawn(self) -> Self:
-        """Within a NumPyro model: laws replaced by draws, a site each under its own name."""
-        laws = {n: getattr(self, n) for n in self.parameters}
-        laws = {n: law for n, law in laws.items() if isinstance(law, Distribution)}
-        return replace(self, **{n: numpyro.sample(n, law) for n, law in laws.items()})
+        """Within a NumPyro model: unknown parameters drawn, a site each under its own name."""
+        return replace(self, **{n: numpyro.sample(n, law) for n, law in self.unknown.items()})
 
     @abstractmethod
     def law(self, outputs: Array) -> Distribution:
-        """The law of observations, of batch shape (n,)."""
+        """The distribution of observations given outputs (n, num_outputs), of batch shape (n,)."""
+
+    def log_density(self, outputs: Array, y: Array) -> Array:
+        """`log p(y_i | outputs_i)`, of shape (n,), of observations as `targets` returns them."""
+        return self.law(outputs).log_prob(y)
 
     def targets(self, y: ArrayLike, count: int) -> Array:
         """Observations as an array of shape (count, num_outputs), checked.
+
+        Args:
+            y: observations, numbers or booleans, of shape (count,) or (count, num_outputs).
+            count: the number of rows of the inputs.
 
         Raises:
             ValueError: if shapes disagree, rows are not finite, or values are impossible.
         """
         array = jnp.asarray(y)
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            array = array.astype(float)
         array = array[:, None] if array.ndim == 1 else array
         if array.ndim != 2 or len(array) != count or array.shape[1] == 0:
             raise ValueError(
@@ -64,11 +109,15 @@ class Likelihood(eqx.Module):
         _refuse_rows("be finite, got NaN or infinity", ~jnp.isfinite(array))
         if self.is_real and count > 1 and is_concrete(array) and jnp.ptp(array) == 0:
             raise ValueError(f"y must vary, got {count} times {float(array[0, 0]):g}")
-        return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+        return array
 
     def num_outputs(self, y: Array) -> int:
         """How many outputs checked observations need."""
         return y.shape[1]
+
+    def for_outputs(self, number: int) -> Self:  # noqa: ARG002
+        """The likelihood where a network has so many outputs."""
+        return self
 
     def condition(self, source: Any, x: Array, y: Array, method: str) -> limit.Regression:
         """The posterior given all but the weights of the outputs, if conjugate."""
@@ -114,7 +163,9 @@ class StudentT(Likelihood):
 
 
 class Bernoulli(Likelihood):
-    """`P(y = 1) = 1 / (1 + exp(-f(x)))`, for each output."""
+    """`P(y = 1) = 1 / (1 + exp(-f(x)))`, for each output; `y` may be boolean."""
+
+    is_binary: ClassVar[bool] = True
 
     def law(self, outputs: Array) -> Distribution:
         return dist.Bernoulli(logits=outputs).to_event(1)
@@ -141,17 +192,16 @@ class Categorical(Likelihood):
     """Labels in `[0, classes)` with logits `f(x)`; `y` has shape (n,).
 
     Attributes:
-        classes: their number; 0 for one more than the largest label.
+        classes: their number; 0 for one more than the largest label, or the outputs of the network.
     """
 
     classes: int = eqx.field(static=True, default=0)
 
-    @property
-    def parameters(self) -> list[str]:
-        return []
-
     def law(self, outputs: Array) -> Distribution:
         return dist.Categorical(logits=outputs)
+
+    def log_density(self, outputs: Array, y: Array) -> Array:
+        return -categorical(outputs, y)
 
     def targets(self, y: ArrayLike, count: int) -> Array:
         array = super().targets(y, count)
@@ -176,6 +226,9 @@ class Categorical(Likelihood):
     def num_outputs(self, y: Array) -> int:
         return self.classes or int(y.max()) + 1
 
+    def for_outputs(self, number: int) -> Self:
+        return self if self.classes else replace(self, classes=number)
+
     def mean(self, outputs: Array) -> Array:
         return self.law(outputs).probs
 
@@ -187,10 +240,11 @@ _BY_NAME: dict[str, type[Likelihood]] = {
     "poisson": Poisson,
     "categorical": Categorical,
 }
+NAMES = tuple(_BY_NAME)
 
 
 def likelihood_of(value: str | Likelihood) -> Likelihood:
-    """A likelihood from its name, with the laws that its parameters have by default.
+    """A likelihood from its name, with the distributions that its parameters have by default.
 
     Raises:
         ValueError: for an unknown name.
@@ -202,6 +256,32 @@ def likelihood_of(value: str | Likelihood) -> Likelihood:
             f"likelihood must be one of {sorted(_BY_NAME)} or a Likelihood, got {value!r}"
         )
     return _BY_NAME[value]()
+
+
+def constrained(laws: dict[str, Distribution], values: dict[str, Array]) -> dict[str, Array]:
+    """Parameters in the support of their distributions, from real numbers of any shape."""
+    return {name: biject_to(law.support)(values[name]) for name, law in laws.items()}
+
+
+def unconstrained(laws: dict[str, Distribution], values: dict[str, Array]) -> dict[str, Array]:
+    """Real numbers for parameters in the support of their distributions, of any shape."""
+    return {name: biject_to(law.support).inv(values[name]) for name, law in laws.items()}
+
+
+def log_density_of(laws: dict[str, Distribution], values: dict[str, Array]) -> Array:
+    """Log-density of real numbers that stand for parameters, with the Jacobian, a scalar."""
+    total = jnp.zeros(())
+    for name, law in laws.items():
+        transform = biject_to(law.support)
+        value = transform(values[name])
+        total += law.log_prob(value) + transform.log_abs_det_jacobian(values[name], value)
+    return total
+
+
+def stacked(likelihood: Likelihood, values: dict[str, Array], shape: tuple[int, ...]) -> Any:
+    """The likelihood with drawn values of unknown parameters, and all others of the same shape."""
+    new = replace(likelihood, **{name: values[name] for name in likelihood.unknown})
+    return jax.tree.map(lambda a: a if jnp.shape(a) == shape else jnp.full(shape, a), new)
 
 
 def _refuse_rows(wanted: str, bad: Any) -> None:

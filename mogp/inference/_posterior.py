@@ -1,139 +1,34 @@
-"""Posteriors: draws of functions, their predictions, and an ArviZ DataTree about them."""
+"""Posteriors: draws of functions, and the distributions of observations given each draw."""
 
 import math
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jax import Array
 from jax.typing import ArrayLike
 
-from mogp._checks import check_between, check_inputs
-from mogp._files import whole_file
-from mogp.inference._likelihoods import Bernoulli, Likelihood
+from mogp.inference import _stored, _tree
+from mogp.inference._data import check_rows
+from mogp.inference._likelihoods import Likelihood
+from mogp.inference._predictive import Predictive
 
-
-class Predictive(eqx.Module):
-    """What draws of a posterior say of observations at points: an average of their laws.
-
-    Attributes:
-        likelihood: one a draw.
-        outputs: of the function, of shape (num_draws, n, num_outputs); given each draw their mean,
-            where the weights of the outputs are integrated out.
-        variance: theirs given each draw, of shape (num_draws, n); None for 0.
-    """
-
-    likelihood: Likelihood
-    outputs: Array
-    variance: Array | None
-
-    def mean(self) -> Array:
-        """Expected observations (n, num_outputs): class probabilities for labels, averaged."""
-        return jnp.mean(self._over_draws(lambda law, outputs, _: law.mean(outputs)), 0)
-
-    def sample(self, *, key: Array) -> Array:
-        """One set of observations from each draw, of shape (num_draws, n, …)."""
-        keys = jax.random.split(key, len(self.outputs))
-        return self._over_draws(lambda *law, k: _law(*law).sample(k), k=keys)
-
-    def log_density(self, y: ArrayLike) -> Array:
-        """`log p(y_i)` of each observation alone, of shape (n,)."""
-        targets = self._targets(y)
-        values = self._over_draws(lambda *law: _law(*law).log_prob(targets))
-        return jax.nn.logsumexp(values, axis=0) - jnp.log(len(values))
-
-    def interval(self, level: float = 0.9, *, key: Array) -> Array:
-        """Central intervals of observations, of shape (2, n, …), from one set of each draw."""
-        check_between("level", level, 0, 1)
-        tails = jnp.array([(1 - level) / 2, (1 + level) / 2])
-        return jnp.quantile(self.sample(key=key), tails, axis=0)
-
-    def evaluate(self, y: ArrayLike, *, key: Array | None = None) -> dict[str, float]:
-        """Scores against observations.
-
-        Args:
-            y: observations, as for the fit.
-            key: for `crps` and `coverage`, which need draws of observations; fixed without.
-
-        Returns:
-            `nll`, the mean negative log-density; for labels, and for 0 and 1, `accuracy`, `brier`
-            (sum over classes) and `ece`, the expected calibration error of the most probable class
-            in 15 bins of equal width; otherwise `rmse`, `crps`, the mean continuous ranked
-            probability score (its unbiased estimate), and `coverage`, the share within 90 %
-            intervals.
-        """
-        targets, scores = self._targets(y), {"nll": -float(jnp.mean(self.log_density(y)))}
-        if targets.ndim == 1:
-            return scores | _of_classes(np.asarray(self.mean()), np.asarray(targets))
-        if isinstance(self.likelihood, Bernoulli):
-            of_1 = np.asarray(self.mean()).ravel()
-            labels = np.asarray(targets).ravel().astype(int)
-            return scores | _of_classes(np.stack([1 - of_1, of_1], 1), labels)
-        return scores | self._of_numbers(targets, jax.random.key(0) if key is None else key)
-
-    def _of_numbers(self, targets: Array, key: Array) -> dict[str, float]:
-        draws = jnp.sort(self.sample(key=key), 0)
-        num = len(draws)
-        # E|Y - Y'| from ordered draws.
-        weights = (2 * jnp.arange(num) - num + 1).reshape(-1, 1, 1) / (num * max(num - 1, 1))
-        apart = jnp.sum(draws * weights.astype(draws.dtype), 0)
-        crps = jnp.mean(jnp.abs(draws - targets[None]), 0) - apart
-        low, high = jnp.quantile(draws, jnp.array([0.05, 0.95]), axis=0)
-        inside = (targets >= low) & (targets <= high)
-        return {
-            "rmse": float(jnp.sqrt(jnp.mean((self.mean() - targets) ** 2))),
-            "crps": float(jnp.mean(crps)),
-            "coverage": float(jnp.mean(inside)),
-        }
-
-    def _targets(self, y: ArrayLike) -> Array:
-        targets = self.likelihood.targets(y, self.outputs.shape[1])
-        outputs = self.outputs.shape[2]
-        if targets.ndim == 1 and int(targets.max()) >= outputs:
-            raise ValueError(f"y must lie in [0, {outputs}), got {int(targets.max())}")
-        if targets.ndim == 2 and targets.shape[1] != outputs:
-            raise ValueError(f"y must have {outputs} columns, got {targets.shape[1]}")
-        return targets
-
-    def _over_draws(self, f: Any, **more: Array) -> Array:
-        def one(each: tuple[Any, ...]) -> Array:
-            arrays, outputs, variance, more = each
-            return f(eqx.combine(arrays, static), outputs, variance, **more)
-
-        arrays, static = eqx.partition(self.likelihood, eqx.is_array)
-        return jax.jit(partial(jax.lax.map, one))((arrays, self.outputs, self.variance, more))
-
-
-def _law(likelihood: Likelihood, outputs: Array, variance: Array | None) -> Any:
-    more = () if variance is None else (variance,)
-    return likelihood.law(outputs, *more)
-
-
-def _of_classes(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    best, sure = probabilities.argmax(1), probabilities.max(1)
-    right = best == labels
-    hot = np.eye(probabilities.shape[1])[labels]
-    bins = np.minimum((sure * 15).astype(int), 14)
-    off = [abs((right[bins == b] - sure[bins == b]).sum()) for b in range(15)]
-    return {
-        "accuracy": float(right.mean()),
-        "brier": float(((probabilities - hot) ** 2).sum(1).mean()),
-        "ece": float(sum(off) / len(labels)),
-    }
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Observed(eqx.Module):
     """What the functions of a posterior are conditioned on, their last weights integrated out.
 
     Attributes:
-        x: of shape (n, d).
-        y: of shape (n, num_outputs).
+        x: inputs, of shape (n, d).
+        y: observations, of shape (n, num_outputs).
         method: of `limit.condition`.
     """
 
@@ -142,41 +37,89 @@ class Observed(eqx.Module):
     method: str = eqx.field(static=True)
 
 
-@dataclass(frozen=True)
+def _no_draws() -> Mapping[str, Array]:
+    return {}
+
+
+@dataclass(frozen=True, eq=False)
 class Posterior:
     """Draws from the posterior of a model.
 
+    `sources`, `likelihood` and the data are what a posterior is; everything else follows from them.
+    `dataclasses.replace(posterior, sources=…)` is the posterior of other functions, such as smaller
+    networks, with predictions and a tree of its own.
+
     Attributes:
-        data: ArviZ's tree: `posterior`, `posterior_predictive`, `log_likelihood`, `sample_stats`,
-            `observed_data`, `constant_data` and, from NUTS, `prior`.
-        sources: functions of points, a `limit.Path` or an `nn.DependentMLP` whose arrays lead with
-            axes of chains and draws.
-        likelihood: with the parameters of each draw, likewise.
-        observed: the data, where the weights of the outputs are integrated out given each draw.
+        sources: the functions of points: a `limit.Path`, an `nn.DependentMLP` or any other Equinox
+            module, whose arrays lead with axes of chains and draws.
+        likelihood: the likelihood, with its parameters of each draw, of shape (chains, draws).
+        x: the inputs, of shape (n, …).
+        y: the observations, as `likelihood.targets` returns them.
+        observed: the data, where the weights of the outputs are integrated out given each draw;
+            None where they are drawn.
+        parameters: learned parameters by the name of their site, of shape (chains, draws, …):
+            those of priors, such as `prior0.alpha`, scales, and those of the likelihood. What
+            follows from `sources`, such as weights and node variances, is not among them.
+        statistics: numbers about each draw of the sampler, such as `diverging`, of shape
+            (chains, draws).
+        epochs: the same about each epoch, of shape (chains, epochs).
+        prior: a function that draws the same parameters and observations `y` from the prior, of
+            shape (num_draws, …), for the groups `prior` and `prior_predictive`.
+        attrs: the settings of the run, as values that JSON can hold. The tree has them as
+            attributes. `interrupted` says whether the run was ended early. `load_posterior` needs
+            `model`, `_stored.described` of the model given to the sampler; `likelihood`,
+            `_identity.description` of the likelihood; `width`, the nodes of each hidden layer of
+            a `MoGP`, or None; and `num_diffuse` for the limit.
+        key: a random key for the observations in the group `posterior_predictive`.
     """
 
-    data: xr.DataTree
     sources: Any
     likelihood: Likelihood
+    x: Array
+    y: Array
     observed: Observed | None = None
+    parameters: Mapping[str, Array] = field(default_factory=dict)
+    statistics: Mapping[str, ArrayLike] = field(default_factory=dict)
+    epochs: Mapping[str, ArrayLike] = field(default_factory=dict)
+    prior: Callable[[], Mapping[str, Array]] = _no_draws
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    key: Array = field(kw_only=True)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The numbers of chains and draws."""
+        chains, draws = jax.tree.leaves(eqx.filter(self.sources, eqx.is_array))[0].shape[:2]
+        return chains, draws
+
+    @cached_property
+    def data(self) -> "xr.DataTree":
+        """ArviZ's tree of this posterior, made when it is first asked for.
+
+        Its groups are `posterior`, with all learned parameters, weights and node variances, and for
+        networks the mean of the log node variances of every hidden layer `i`,
+        `log_variance_mean{i}`, the log of their sum `log_variance_sum{i}` and of the largest
+        `log_variance_max{i}`; `posterior_predictive` and `log_likelihood`, unless draws times rows
+        times outputs are more than 2^25; `sample_stats`; `observed_data`; `constant_data`; from
+        NUTS, `prior` and `prior_predictive`; from SGHMC, `epochs`.
+        """
+        return _tree.with_arrays(self._summary, self)
+
+    @cached_property
+    def _summary(self) -> "xr.DataTree":
+        return _tree.summary_tree(self)
 
     def predict(self, x: Array, *, num_draws: int | None = None) -> Predictive:
-        """Predictions at new points of shape (n, d), all chains together.
+        """Predictions at new points, all chains together.
 
         Args:
-            x: points.
-            num_draws: use so many draws, evenly spaced; all without.
+            x: points, of shape (n, d), or (n, …) for modules that take them.
+            num_draws: use so many draws, evenly spaced; None for all.
 
         Raises:
             ValueError: if `x` does not fit.
         """
-        check_inputs("x", x, getattr(self.sources, "in_size", None))
-        flat = flattened((self.sources, self.likelihood))
-        total = len(jax.tree.leaves(eqx.filter(flat, eqx.is_array))[0])
-        if num_draws is not None and num_draws < total:
-            keep = np.linspace(0, total - 1, num_draws).round().astype(int)
-            flat = jax.tree.map(lambda a: a[keep] if eqx.is_array(a) else a, flat)
-        sources, likelihoods = flat
+        check_rows("x", x, self.sources)
+        sources, likelihoods = self._flat(num_draws)
         outputs, variance = _predictions(sources, likelihoods, self.observed, x)
         return Predictive(likelihoods, outputs, variance)
 
@@ -184,14 +127,41 @@ class Posterior:
         """Scores of the predictions at `x` against `y`: `Predictive.evaluate`."""
         return self.predict(x).evaluate(y, key=key)
 
+    def log_likelihood(self) -> Array:
+        """`log p(y_i | draw)` of the data, of shape (chains, draws, n).
+
+        Where the weights of the outputs are integrated out, it is `log p(y_i | other rows, draw)`
+        (Rasmussen and Williams, 2006, Eq. 5.12).
+        """
+        sources, likelihoods = self._flat(None)
+        values = _pointwise(sources, likelihoods, self.observed, self.x, self.y)
+        return values.reshape(*self.shape, -1)
+
     def save(self, path: str | Path) -> None:
-        """Write `data` as netCDF, whole or not at all; `load_posterior` reads it."""
-        with whole_file(Path(path)) as part:
-            self.data.to_netcdf(part, engine="h5netcdf")
+        """Write the posterior as netCDF, whole or not at all.
+
+        `load_posterior` reads it, and ArviZ opens its groups. Arrays are written one by one, so
+        that weights may be of any size.
+        """
+        _stored.save(self, self._summary, Path(path))
+
+    def _flat(self, num_draws: int | None) -> Any:
+        flat, total = flattened((self.sources, self.likelihood)), math.prod(self.shape)
+        if num_draws is None or num_draws >= total:
+            return flat
+        keep = np.linspace(0, total - 1, num_draws).round().astype(int)
+        return jax.tree.map(lambda a: a[keep] if eqx.is_array(a) else a, flat)
 
 
 def flattened(tree: Any) -> Any:
-    """Arrays with one axis of draws in place of chains and draws."""
+    """The tree with one axis of draws in place of the first two axes, chains and draws, of arrays.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp import inference
+        >>> inference.flattened({"weights": jnp.zeros((4, 100, 3))})["weights"].shape
+        (400, 3)
+    """
 
     def merged(leaf: Any) -> Any:
         return (
@@ -199,6 +169,52 @@ def flattened(tree: Any) -> Any:
         )
 
     return jax.tree.map(merged, tree)
+
+
+def load_posterior(
+    path: str | Path, model: Any, *, likelihood: str | Likelihood | None = None
+) -> Posterior:
+    """Read what `Posterior.save` wrote.
+
+    Args:
+        path: the netCDF file.
+        model: what was given to the sampler: a `MoGP`, an Equinox module, or a function from a
+            random key to one.
+        likelihood: as given to the sampler; it may be left out if that was a name.
+
+    Raises:
+        ValueError: if the file is another, or the posterior that of another model or likelihood.
+        OSError: if the file cannot be opened.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, tempfile
+        >>> from mogp import MoGP, inference, priors
+        >>> x, model = jnp.linspace(-2, 2, 10)[:, None], MoGP([priors.Deterministic()])
+        >>> posterior = inference.nuts(
+        ...     model, x, jnp.sin(x), key=jax.random.key(0), num_warmup=5, num_samples=5,
+        ...     num_chains=1, progress=False,
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     posterior.save(f"{folder}/posterior.nc")
+        ...     again = inference.load_posterior(f"{folder}/posterior.nc", model)
+        >>> bool((again.predict(x).mean() == posterior.predict(x).mean()).all())
+        True
+    """
+    stored = _stored.load(Path(path), model, likelihood)
+    observed = None if stored.method is None else Observed(stored.x, stored.y, stored.method)
+    return Posterior(
+        stored.sources,
+        stored.likelihood,
+        stored.x,
+        stored.y,
+        observed,
+        stored.parameters,
+        stored.statistics,
+        stored.epochs,
+        lambda: stored.prior,
+        stored.attrs,
+        key=stored.key,
+    )
 
 
 @eqx.filter_jit
@@ -218,10 +234,9 @@ def _predictions(
 
 
 @eqx.filter_jit
-def pointwise(
+def _pointwise(
     sources: Any, likelihoods: Likelihood, observed: Observed | None, x: Array, targets: Array
 ) -> Array:
-    """`log p(y_i | draw)`, of shape (num_draws, n); given the other observations if conjugate."""
     arrays, static = eqx.partition((sources, likelihoods), eqx.is_array)
 
     def one(arrays: Any) -> Array:

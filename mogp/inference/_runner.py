@@ -165,14 +165,14 @@ def _signals(name: str) -> Iterator[list[int]]:
         # Not by `print`, which must not be called again while it is busy.
         os.write(2, f"\n{name}: stops at the end of this piece; again to stop at once\n".encode())
 
-    old: dict[int, Any] = {}
+    old: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for asked in (signal.SIGINT, signal.SIGTERM):
             # Who ignores a signal, as `nohup` does, goes on ignoring it.
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                old[number] = signal.signal(number, handle)
+            if signal.getsignal(asked) not in (signal.SIG_IGN, None):
+                old[asked] = signal.signal(asked, handle)
     try:
         yield caught
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        for asked, handler in old.items():
+            signal.signal(asked, handler)

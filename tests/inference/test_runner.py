@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from mogp import priors
 from mogp.inference import _checkpoint, _identity
 from mogp.inference._runner import AbstractRun, run
 
+HERE = str(Path(__file__).parent)
 START = 3  # steps that record nothing, as a warmup does
 
 
@@ -130,7 +132,7 @@ def test_more_steps_and_fewer(tmp_path):
 def test_signals_end_the_piece_and_keep_what_was_recorded(number, tmp_path, capfd):
     path, handlers = tmp_path / "walk", [signal.getsignal(s) for s in (2, 15)]
     task = Walk(at={5: signalled(number)})
-    task.saves = lambda done: False  # but an interrupted piece is saved
+    task.saves = lambda _: False  # but an interrupted piece is saved
     outcome = run(task, checkpoint=path, progress=False)
     assert (outcome.done, outcome.interrupted) == (7, True)
     np.testing.assert_array_equal(outcome.records["place"], places(Walk())[:4])
@@ -190,7 +192,7 @@ def test_another_process_is_refused_and_a_real_kill_resumes(tmp_path):
     path = tmp_path / "walk"
     code = (
         "import sys, time\n"
-        f"sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+        f"sys.path.insert(0, {HERE!r})\n"
         "from test_runner import Walk, run\n"
         "def sleep():\n    print('here', flush=True); time.sleep(60)\n"
         f"run(Walk(at={{5: sleep}}), checkpoint={str(path)!r}, progress=False)\n"
@@ -304,7 +306,7 @@ def test_identities_differ_and_are_the_same_in_every_process():
     code = (
         "import sys, jax\n"
         f"jax.config.update('jax_enable_x64', {jax.config.jax_enable_x64})\n"
-        f"sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+        f"sys.path.insert(0, {HERE!r})\n"
         "from test_runner import programs\nprint(programs())\n"
     )
     environment = os.environ | {"PYTHONHASHSEED": "7"}

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro
@@ -14,16 +13,20 @@ from jax import Array
 
 from mogp import limit
 from mogp._checks import check_choice, check_count, is_concrete
-from mogp.architecture import MoGP
+from mogp.architecture import AbstractArchitecture
 from mogp.inference._hierarchy import sample_parameters
 from mogp.inference._likelihoods import Likelihood
-from mogp.inference._polar import normal_rows, polar_rows
-from mogp.limit._dense import gaussian_draws
-from mogp.limit._jumps import LayerJumps, numbers_of_jumps
-from mogp.limit._linalg import cholesky
-from mogp.limit._recursion import layers_of, skeleton
-from mogp.nn import DependentMLP
-from mogp.priors import Deterministic, Horseshoe, NodeVarianceLaw
+from mogp.inference.nuts._polar import normal_rows, polar_rows
+from mogp.limit.layers import (
+    LayerJumps,
+    cholesky,
+    gaussian_draws,
+    layers_of,
+    numbers_of_jumps,
+    skeleton,
+)
+from mogp.nn import DependentLayer, DependentMLP, InputLayer, check_widths
+from mogp.priors import Deterministic, has_density
 
 Values = dict[str, Array]
 Source = limit.Path | DependentMLP
@@ -41,17 +44,17 @@ class Setup:
     integrated out.
 
     Attributes:
-        model: depth, activation, scales and priors, with NumPyro laws for what is unknown.
+        model: depth, activation, scales and priors, with NumPyro distributions for what is unknown.
         likelihood: of the observations.
-        in_size: size of an input.
-        num_outputs: of the function.
-        width: nodes of each hidden layer of a finite network; None for the limit.
-        num_jumps: of each hidden layer of the limit.
-        num_diffuse: nodes that carry the diffuse part of each hidden layer of the limit.
+        in_size: the size of an input.
+        num_outputs: the number of outputs of the function.
+        width: the nodes of each hidden layer of a finite network; None for the limit.
+        num_jumps: the jumps of each hidden layer of the limit.
+        num_diffuse: the nodes that carry the diffuse part of each hidden layer of the limit.
         method: `"dense"` or `"low_rank"`, for a conjugate likelihood.
     """
 
-    model: MoGP
+    model: AbstractArchitecture
     likelihood: Likelihood
     in_size: int
     num_outputs: int
@@ -93,7 +96,7 @@ class Setup:
         hidden = self.width or tuple(num + self.num_diffuse for num in self.num_jumps)
         return (self.in_size, *hidden, self.num_outputs)
 
-    def _sample(self, model: MoGP, dtype: Any, outputs: bool) -> Values:
+    def _sample(self, model: AbstractArchitecture, dtype: Any, outputs: bool) -> Values:
         widths, depth, values = self._widths(), self.model.depth, {}
 
         for i, (_, bias_scale) in enumerate(model.scales):
@@ -110,7 +113,7 @@ class Setup:
         sample = self._sample_jumps if self.width is None else self._sample_variances
         return values | sample(model, dtype)
 
-    def _sample_jumps(self, model: MoGP, dtype: Any) -> Values:
+    def _sample_jumps(self, model: AbstractArchitecture, dtype: Any) -> Values:
         values = {}
         for i, (layer, num) in enumerate(zip(layers_of(model), self.num_jumps, strict=True)):
             if not layer.is_gaussian:
@@ -122,13 +125,13 @@ class Setup:
                     values[name] = numpyro.deterministic(name, value)
         return values
 
-    def _sample_variances(self, model: MoGP, dtype: Any) -> Values:
+    def _sample_variances(self, model: AbstractArchitecture, dtype: Any) -> Values:
         values = {}
         for i, (prior, num) in enumerate(zip(model.priors, self._widths()[1:-1], strict=True)):
             if isinstance(prior, Deterministic):
                 continue
             name, law = f"node_variances{i}", prior.at_width(num)
-            if not isinstance(law, NodeVarianceLaw):
+            if not has_density(law):
                 raise ValueError(
                     f"node variances of {prior} have no density, which NUTS needs; "
                     "choose a prior with one"
@@ -138,12 +141,12 @@ class Setup:
 
     # --- functions ------------------------------------------------------------------------------
 
-    def _source(self, model: MoGP, values: Values) -> Source:
+    def _source(self, model: AbstractArchitecture, values: Values) -> Source:
         widths, dtype = self._widths(), values["weights0"].dtype
-        filled = jax.random.split(jax.random.key(0), 2 * len(widths))
+        filled = jax.random.split(_key_of(values), 2 * len(widths))
 
         def padded(name: str, shape: tuple[int, ...], key: Array) -> Array:
-            """Nodes that the observations do not see are drawn from the prior, always the same."""
+            """Nodes that the observations do not see are drawn from the prior."""
             if name not in values:
                 return jax.random.normal(key, shape, dtype)
             rest = jax.random.normal(key, (shape[0] - len(values[name]), *shape[1:]), dtype)
@@ -172,7 +175,7 @@ class Setup:
 
 
 def setup_of(
-    model: MoGP,
+    model: AbstractArchitecture,
     x: Array,
     likelihood: Likelihood,
     num_outputs: int,
@@ -184,14 +187,11 @@ def setup_of(
     """The Bayesian model, with arguments checked."""
     finite, jumps = None, (0,) * model.depth
     if width is None:
-        with numpyro.handlers.seed(rng_seed=0):
+        with numpyro.handlers.seed(rng_seed=0):  # only the kinds of the layers are looked at
             layers = layers_of(sample_parameters(model))
         jumps = numbers_of_jumps(layers, model.activation, num_jumps, 0.0)
     else:
-        widths = [width] * model.depth if isinstance(width, int) else list(width)
-        if len(widths) != model.depth:
-            raise ValueError(f"width must have one entry a prior ({model.depth}), got {width}")
-        finite = tuple(check_count("width", each) for each in widths)
+        finite = check_widths(width, model.depth)
     if method is None:
         method = "dense" if finite is None and len(x) <= 500 else "low_rank"
     check_choice("method", method, ("dense", "low_rank"))
@@ -202,22 +202,40 @@ def setup_of(
     return Setup(model, likelihood, x.shape[1], num_outputs, *sizes, method)
 
 
+def _key_of(values: Values) -> Array:
+    """A random key that follows from a draw: another one for each, and always the same."""
+    seed = jnp.zeros((), jnp.uint32)
+    for value in values.values():
+        bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(value), jnp.uint32)
+        seed += jnp.sum(bits, dtype=jnp.uint32)
+    return jax.random.key(seed)
+
+
 def _network(
-    model: MoGP, values: Values, weights: tuple[Array, ...], biases: tuple[Array, ...]
+    model: AbstractArchitecture,
+    values: Values,
+    weights: tuple[Array, ...],
+    biases: tuple[Array, ...],
 ) -> DependentMLP:
-    logs = tuple(
-        jnp.log(values[name])
-        if (name := f"node_variances{i}") in values
-        # λ = 1/p
-        else jnp.full(len(bias), -math.log(len(bias)), bias.dtype)
-        for i, bias in enumerate(biases[:-1])
-    )
-    like = MoGP([Horseshoe()] * model.depth)  # whose node variances are not constants
-    template = eqx.filter_eval_shape(
-        lambda key: like.network(weights[0].shape[1], 1, [len(each) for each in logs], key=key),
-        jax.random.key(0),
-    )
-    new: dict[str, Any] = {"weights": weights, "biases": biases, "log_variances": logs}
-    names = ("priors", "activation", "weight_scale", "bias_scale")
-    new |= {name: getattr(model, name) for name in names}
-    return eqx.tree_at(lambda t: [getattr(t, name) for name in new], template, list(new.values()))
+    scales, layers = model.scales, []
+    for i, prior in enumerate(model.priors):
+        width, name = len(biases[i]), f"node_variances{i}"
+        logs = (
+            jnp.log(values[name])
+            if name in values
+            else jnp.full(width, -math.log(width), biases[i].dtype)  # λ = 1/p
+        )
+        layers.append(
+            DependentLayer(
+                log_variances=logs,
+                weights=weights[i + 1],
+                biases=biases[i + 1],
+                prior=prior,
+                activation=model.activation,
+                weight_scale=scales[i + 1][0],
+                bias_scale=scales[i + 1][1],
+                prior_width=width,
+            )
+        )
+    inputs = InputLayer(weights[0], biases[0], *scales[0])
+    return DependentMLP(inputs=inputs, layers=tuple(layers))

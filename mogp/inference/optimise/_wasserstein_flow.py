@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -73,18 +72,14 @@ def _ascent(node: Any, gradient: Any) -> Any:
     """Minus the velocity of a layer; the gradient of anything else."""
     if not _is_layer(node):
         return gradient
-    names = ["means", "offsets", "scales", "slopes", "factors", "output_factors"]
-    names = [name for name in names if getattr(node, name) is not None]
-    if node.scales is None:
-        new = [getattr(gradient, name) for name in names]
-    else:
-        diagonal = jax.vmap(_diagonal)(
-            *(getattr(node, name) for name in names[:4] if name != "offsets"),
-            *(getattr(gradient, name) for name in names[:4]),
-        )
-        new = [*diagonal, *(getattr(gradient, name) for name in names[4:])]
-    scaled = [node.components * array for array in new]
-    return eqx.tree_at(lambda layer: [getattr(layer, name) for name in names], gradient, scaled)
+    here, new = node.arrays(), gradient.arrays()
+    if "scales" in here:
+        names = ("means", "offsets", "scales", "slopes")
+        at = here["means"], here["scales"], here["slopes"]
+        found = jax.vmap(_diagonal)(*at, *(new[name] for name in names))
+        new |= dict(zip(names, found, strict=True))
+    number = len(here["means"])
+    return gradient.with_arrays({name: number * array for name, array in new.items()})
 
 
 def _diagonal(

@@ -1,24 +1,25 @@
 """Simulation-based calibration: whether a sampler draws from the posterior that is meant."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from jax import Array
 from numpyro.infer import NUTS, Predictive, init_to_sample
-from scipy import stats
 
 from mogp._checks import check_count, check_inputs
-from mogp.architecture import MoGP
+from mogp.architecture import AbstractArchitecture
 from mogp.inference._likelihoods import Likelihood, likelihood_of
-from mogp.inference._setup import Setup, Values, setup_of
+from mogp.inference.nuts._setup import Setup, Values, setup_of
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def calibrate(
-    model: MoGP,
+    model: AbstractArchitecture,
     x: Array,
     *,
     key: Array,
@@ -34,7 +35,7 @@ def calibrate(
     thin: int = 5,
     target_accept: float = 0.9,
     max_tree_depth: int = 6,
-) -> xr.Dataset:
+) -> "xr.Dataset":
     """Ranks of what made the data among draws from the posterior given the data.
 
     In each replication, parameters and observations are drawn from the prior, and NUTS draws from
@@ -44,37 +45,52 @@ def calibrate(
     Args:
         model: as for `nuts`.
         x: inputs, of shape (n, d).
-        key: random key.
+        key: a random key.
         likelihood: as for `nuts`.
-        num_outputs: of the function; classes for a categorical likelihood.
+        num_outputs: the number of outputs of the function; of classes for labels.
         width: as for `nuts`.
         num_jumps: as for `nuts`.
         num_diffuse: as for `nuts`.
         method: as for `nuts`.
-        num_replications: data sets.
-        num_warmup: draws for adaptation in each.
-        num_samples: draws that are kept in each.
-        thin: draws for one that is kept.
+        num_replications: the number of data sets.
+        num_warmup: the draws for adaptation in each.
+        num_samples: the draws that are kept in each.
+        thin: the number of draws of which one is kept.
         target_accept: as for `nuts`.
         max_tree_depth: at most `2^max_tree_depth` steps a draw: the slowest of all replications
             decides how long a draw takes.
 
     Returns:
-        `rank` of dimensions `replication` and `quantity`: all unknown parameters, the largest node
-        variance of each layer, and the first output at the first input. `p_value` of each quantity
-        is that of a χ² test of ten bins; `divergences` counts those of each replication.
+        A data set with `rank` of dimensions `replication` and `quantity`: all unknown parameters,
+        the largest node variance of each layer, and the first output at the first input. `p_value`
+        of each quantity is that of a χ² test of ten bins; `divergences` counts those of each
+        replication.
 
     Raises:
         ValueError: if an argument is outside its range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from mogp import MoGP, inference, priors
+        >>> ranks = inference.calibrate(
+        ...     MoGP([priors.Deterministic()]), jnp.linspace(-1, 1, 3)[:, None], width=2,
+        ...     key=jax.random.key(0), num_replications=4, num_warmup=5, num_samples=3, thin=1,
+        ...     max_tree_depth=3,
+        ... )
+        >>> ranks["rank"].sizes["replication"]
+        4
     """
+    import xarray as xr
+
     check_inputs("x", x)
     for name, value in (
         ("num_replications", num_replications),
         ("num_samples", num_samples),
+        ("thin", thin),
         ("max_tree_depth", max_tree_depth),
     ):
         check_count(name, value)
-    law = likelihood_of(likelihood)
+    law = likelihood_of(likelihood).for_outputs(num_outputs)
     setup = setup_of(model, x, law, num_outputs, width, num_jumps, num_diffuse, method)
     by_prior, by_chain, by_output = jax.random.split(key, 3)
     simulate = Predictive(setup.numpyro_model, num_samples=num_replications)
@@ -151,6 +167,8 @@ def _first_outputs(setup: Setup, x: Array, y: Array, drawn: Values, key: Array) 
 
 def _p_value(ranks: np.ndarray, num_samples: int) -> float:
     """Of a χ² test of ten bins of as equal size as can be."""
+    from scipy import stats
+
     edges = np.linspace(0, num_samples + 1, min(10, num_samples + 1) + 1).round()
     counts, _ = np.histogram(ranks, edges - 0.5)
     expected = np.diff(edges) / (num_samples + 1) * len(ranks)

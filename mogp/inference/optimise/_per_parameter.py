@@ -14,8 +14,9 @@ def per_parameter(
 
     Args:
         default: the Optax transformation for everything not named.
-        **by_name: field name = transformation. A name may be that of an array (`scales`) or of a
-            module that holds arrays; the innermost name wins. `optax.set_to_zero()` freezes.
+        **by_name: field name = transformation. A name may be that of an array (`scales`), of a
+            module that holds arrays, or of a parameter of the likelihood that `fit` learns
+            (`noise_scale`); the innermost name wins. `optax.set_to_zero()` freezes.
 
     Returns:
         An Optax transformation; its `init` raises a `ValueError` for a name that the parameters do
@@ -31,7 +32,8 @@ def per_parameter(
         seen: set[str] = set()
 
         def label(path: tuple[Any, ...], _: Any) -> str:
-            names = [entry.name for entry in path if isinstance(entry, jax.tree_util.GetAttrKey)]
+            found = (getattr(entry, "name", getattr(entry, "key", None)) for entry in path)
+            names = [name for name in found if isinstance(name, str)]
             seen.update(names)
             return next((name for name in reversed(names) if name in by_name), "")
 

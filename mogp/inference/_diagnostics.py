@@ -1,0 +1,152 @@
+"""Numbers about a posterior: leave-one-out scores, convergence, and tables of models."""
+
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from mogp.architecture import AbstractArchitecture
+from mogp.inference._posterior import Posterior
+from mogp.inference.nuts import nuts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def leave_one_out(posterior: Posterior) -> dict[str, float]:
+    """Pareto-smoothed importance sampling for `-log p(y_i | other rows)`, averaged over rows.
+
+    The values of `Posterior.log_likelihood` may be `log p(y_i | draw)` or, where weights were
+    integrated out, `log p(y_i | other rows, draw)`. In both, the posterior without row i has the
+    density of the posterior over `exp` of the value, up to a factor; so the same importance weights
+    are right.
+
+    Returns:
+        `nll` and its standard error `se`, in nats; `bad`, the share of rows with a Pareto k above
+        0.7, whose weights cannot be trusted.
+
+    Raises:
+        ValueError: if draws times rows are too many, see `Posterior.data`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from mogp import MoGP, inference, priors
+        >>> x = jnp.linspace(-2, 2, 10)[:, None]
+        >>> posterior = inference.nuts(
+        ...     MoGP([priors.Deterministic()]), x, jnp.sin(x), key=jax.random.key(0),
+        ...     num_warmup=5, num_samples=10, num_chains=1, progress=False,
+        ... )
+        >>> sorted(inference.leave_one_out(posterior))
+        ['bad', 'nll', 'se']
+    """
+    import arviz_stats
+
+    if "log_likelihood" not in posterior.data.children:
+        raise ValueError(
+            "posterior must have fewer draws or rows: its tree has no group log_likelihood, "
+            "which would be too large"
+        )
+    with warnings.catch_warnings():  # it warns of what `bad` says
+        warnings.simplefilter("ignore")
+        loo = arviz_stats.loo(posterior.data, pointwise=True, var_name="y")
+    n = loo.n_data_points
+    return {
+        "nll": -float(loo.elpd) / n,
+        "se": float(loo.se) / n,
+        "bad": float(np.mean(~(loo.pareto_k.values <= 0.7))),
+    }
+
+
+def convergence(posterior: Posterior, x: Array, rows: int = 20) -> dict[str, Any]:
+    """How well the chains agree.
+
+    R̂ and effective sample sizes are those of the scalar unknowns and of the function at up to
+    `rows` of the points; the nodes themselves may change places without harm.
+
+    Args:
+        posterior: of any sampler.
+        x: points, of shape (n, d).
+        rows: the number of points to look at, evenly spaced.
+
+    Returns:
+        `divergences` of NUTS; `r_hat`, the largest; `ess`, the smallest of bulk and tail; and
+        `unknowns`, for each of them `mean`, `sd`, `q05`, `q95`, `r_hat` and `ess`.
+    """
+    import arviz_base
+    import arviz_stats
+
+    places = np.linspace(0, len(x) - 1, min(rows, len(x))).astype(int)
+    scalars = {n: np.asarray(v) for n, v in posterior.parameters.items() if v.ndim == 2}
+    f = np.asarray(posterior.predict(x[places]).outputs).reshape(*posterior.shape, -1)
+    values = dict(scalars)
+    if (varies := np.ptp(f, axis=(0, 1)) > 0).any():
+        values["f(x)"] = f[..., varies]
+    found = arviz_base.dict_to_dataset(values)
+    r_hat = arviz_stats.rhat(found)
+    ess = {kind: arviz_stats.ess(found, method=kind) for kind in ("bulk", "tail")}
+    unknowns = {}
+    for name, value in scalars.items():
+        low, high = np.quantile(value, [0.05, 0.95])
+        unknowns[name] = {
+            "mean": float(value.mean()),
+            "sd": float(value.std()),
+            "q05": float(low),
+            "q95": float(high),
+            "r_hat": float(r_hat[name]),
+            "ess": float(min(ess["bulk"][name], ess["tail"][name])),
+        }
+    return {
+        "divergences": int(np.sum(posterior.statistics.get("diverging", 0))),
+        "r_hat": max((float(r_hat[name].max()) for name in values), default=math.nan),
+        "ess": min(
+            (float(each[name].min()) for each in ess.values() for name in values), default=math.nan
+        ),
+        "unknowns": unknowns,
+    }
+
+
+def compare_models(
+    models: Mapping[str, AbstractArchitecture],
+    x: Array,
+    y: ArrayLike,
+    x_test: Array,
+    y_test: ArrayLike,
+    *,
+    key: Array,
+    **options: Any,
+) -> "tuple[pd.DataFrame, dict[str, Posterior]]":
+    """Fit models by NUTS to the same data, and tabulate how well they predict.
+
+    Args:
+        models: the models by name.
+        x: training inputs, of shape (n, d).
+        y: training observations, as for `nuts`.
+        x_test: test inputs.
+        y_test: test observations.
+        key: a random key, the same for all.
+        **options: options of `inference.nuts`.
+
+    Returns:
+        A table with a row a model: the scores of `Predictive.evaluate` on the test rows, `loo` and
+        `bad_k` (see `leave_one_out`), `divergences`, `r_hat`, `ess` (see `convergence`), `seconds`
+        of sampling with compilation; and the posteriors by name.
+    """
+    import pandas as pd
+
+    rows, posteriors = {}, {}
+    for name, model in models.items():
+        start = time.perf_counter()
+        posterior = nuts(model, x, y, key=key, **options)
+        seconds = time.perf_counter() - start
+        loo, found = leave_one_out(posterior), convergence(posterior, x)
+        kept = {k: found[k] for k in ("divergences", "r_hat", "ess")}
+        scores = posterior.evaluate(x_test, y_test, key=jax.random.fold_in(key, 1))
+        scores |= {"loo": loo["nll"], "bad_k": loo["bad"]}
+        rows[name], posteriors[name] = scores | kept | {"seconds": seconds}, posterior
+    return pd.DataFrame.from_dict(rows, orient="index"), posteriors

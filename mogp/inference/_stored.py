@@ -1,0 +1,194 @@
+"""Posteriors in files: netCDF, which ArviZ opens, with what rebuilds the functions."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+from jax import Array
+
+from mogp import limit
+from mogp._files import whole_file
+from mogp.architecture import AbstractArchitecture
+from mogp.inference import _tree
+from mogp.inference._hierarchy import sample_parameters
+from mogp.inference._identity import description
+from mogp.inference._likelihoods import NAMES, Likelihood, likelihood_of, stacked
+from mogp.limit.layers import LayerJumps, layers_of, skeleton
+from mogp.nn import network
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_VERSION = 1
+_ENGINE: Any = "h5netcdf"
+
+
+class Stored(NamedTuple):
+    """What a file holds of a posterior; see `Posterior`."""
+
+    sources: Any
+    likelihood: Likelihood
+    x: Array
+    y: Array
+    method: str | None
+    parameters: dict[str, Array]
+    statistics: dict[str, np.ndarray]
+    epochs: dict[str, np.ndarray]
+    prior: dict[str, Array]
+    attrs: dict[str, Any]
+    key: Array
+
+
+def described(model: Any) -> str:
+    """What a file says of the model given to a sampler: with its numbers, if it is a `MoGP`.
+
+    Of another module, and of what a function of a random key returns, it is the structure: classes,
+    settings, names and shapes.
+    """
+    is_architecture = isinstance(model, AbstractArchitecture)
+    return description(model if is_architecture else _shapes(model))
+
+
+def save(posterior: Any, summary: "xr.DataTree", path: Path) -> None:
+    """Write a posterior, one array after the other; a kill leaves the old file or the new."""
+    import xarray as xr
+
+    arrays, dims = _tree.named_arrays(posterior)
+    places = {id(array): ("posterior", name) for name, array in arrays.items()}
+    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(posterior.sources, eqx.is_array))
+    where, others = {}, {}
+    for at, array in leaves:
+        place = _place(at)
+        where[place] = places.get(id(array), ("sources", place))
+        if id(array) not in places:
+            others[place] = array
+    tree = summary.copy()
+    tree.attrs["mogp"] = json.dumps(
+        {
+            "version": _VERSION,
+            "sources": where,
+            "parameters": list(posterior.parameters),
+            "method": None if posterior.observed is None else posterior.observed.method,
+            "key": np.asarray(jax.random.key_data(posterior.key)).tolist(),
+            "attrs": dict(posterior.attrs),
+        }
+    )
+    with whole_file(path) as part:
+        tree.to_netcdf(part, engine=_ENGINE)
+        for group, of_group in (("posterior", arrays), ("sources", others)):
+            for name, array in of_group.items():
+                own = dims.get(name, []) if group == "posterior" else []
+                own = own or [f"{name}_dim_{k}" for k in range(array.ndim - 2)]
+                one = xr.Dataset({name: (("chain", "draw", *own), np.asarray(array))})
+                one.to_netcdf(part, mode="a", group=group, engine=_ENGINE)
+
+
+def load(path: Path, model: Any, likelihood: str | Likelihood | None) -> Stored:
+    """Read a file, and rebuild the functions from the model that was given to the sampler."""
+    import xarray as xr
+
+    with xr.open_datatree(path, engine=_ENGINE) as tree:
+        try:
+            header = json.loads(tree.attrs["mogp"])
+            attrs, version = header["attrs"], header["version"]
+        except (KeyError, ValueError, TypeError):
+            raise ValueError(f"{path} holds no posterior of mogp.inference") from None
+        if version != _VERSION:
+            raise ValueError(f"{path} has format version {version}, this mogp reads {_VERSION}")
+        law = _likelihood(path, likelihood, attrs["likelihood"])
+        _same("model", path, attrs["model"], described(model))
+
+        def group(name: str) -> dict[str, np.ndarray]:
+            found = tree[name].data_vars if name in tree.children else {}
+            return {str(key): np.asarray(value.values) for key, value in found.items()}
+
+        def array(place: list[str]) -> Array:
+            return jnp.asarray(tree[place[0]][place[1]].values)
+
+        sources = _filled(path, _template(model, attrs), header["sources"], array)
+        parameters = {name: array(["posterior", name]) for name in header["parameters"]}
+        shape = jax.tree.leaves(eqx.filter(sources, eqx.is_array))[0].shape[:2]
+        prior = group("prior") | group("prior_predictive")
+        return Stored(
+            sources,
+            stacked(law, parameters, shape),
+            array(["constant_data", "x"]),
+            array(["observed_data", "y"]),
+            header["method"],
+            parameters,
+            group("sample_stats"),
+            group("epochs"),
+            {name: jnp.asarray(value[0]) for name, value in prior.items()},
+            attrs,
+            jax.random.wrap_key_data(jnp.asarray(header["key"], jnp.uint32)),
+        )
+
+
+def _likelihood(path: Path, given: str | Likelihood | None, stored: str) -> Likelihood:
+    if given is None:
+        for default in map(likelihood_of, NAMES):
+            if description(default) == stored:
+                return default
+        raise ValueError(f"likelihood must be given: that of {path} is {stored}")
+    law = likelihood_of(given)
+    _same("likelihood", path, stored, description(law))
+    return law
+
+
+def _same(name: str, path: Path, there: str, here: str) -> None:
+    if there != here:
+        raise ValueError(f"{name} must be that of {path}, {there}, got {here}")
+
+
+def _shapes(model: Any) -> Any:
+    """An Equinox module, or what a function returns, with shapes in place of arrays."""
+    if isinstance(model, eqx.Module):
+        return eqx.filter_eval_shape(lambda: model)
+    return eqx.filter_eval_shape(model, jax.random.key(0))
+
+
+def _template(model: Any, attrs: dict[str, Any]) -> Any:
+    """A function of the posterior with shapes in place of arrays; the shapes are of no account."""
+    if not isinstance(model, AbstractArchitecture):
+        return _shapes(model)
+
+    def build(key: Array) -> Any:
+        with numpyro.handlers.seed(rng_seed=key):
+            drawn = sample_parameters(model)
+        if attrs["width"] is not None:
+            return network(drawn, 1, 1, tuple(attrs["width"]), key=key)
+        one = jnp.zeros(1)
+        jumps = tuple(LayerJumps(one, one, one) for _ in layers_of(drawn))
+        every = (one,) * (len(jumps) + 1)
+        return limit.Path(skeleton(drawn), every, every, jumps, attrs["num_diffuse"])
+
+    return eqx.filter_eval_shape(build, jax.random.key(0))
+
+
+def _filled(
+    path: Path, template: Any, where: dict[str, list[str]], array: Callable[[list[str]], Array]
+) -> Any:
+    """The template with the arrays of the file in their places."""
+    rest = dict(where)
+
+    def leaf(at: Any, value: Any) -> Any:
+        if not isinstance(value, jax.ShapeDtypeStruct):
+            return value
+        if (place := _place(at)) not in rest:
+            raise ValueError(f"model must be that of {path}, which has no array {place}")
+        return array(rest.pop(place))
+
+    filled = jax.tree_util.tree_map_with_path(leaf, template)
+    if rest:
+        raise ValueError(f"model must be that of {path}, which also has arrays {sorted(rest)}")
+    return filled
+
+
+def _place(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".").replace("/", "_")

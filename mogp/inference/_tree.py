@@ -1,0 +1,139 @@
+"""ArviZ's tree of a posterior: its groups, the names of arrays and of their axes."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mogp import limit
+from mogp._checks import is_concrete
+from mogp.nn import DependentMLP, trainable
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_LARGEST = 2**25  # numbers of predictions, of all draws together: 256 MiB in double precision
+
+
+def with_arrays(summary: "xr.DataTree", posterior: Any) -> "xr.DataTree":
+    """The tree of a posterior, from the one without the arrays of its functions."""
+    import arviz_base
+    import xarray as xr
+
+    values, dims = named_arrays(posterior)
+    names: dict[Any, Any] = dict(dims)
+    arrays = arviz_base.dict_to_dataset(jax.tree.map(np.asarray, values), dims=names)
+    groups = {name: child.to_dataset() for name, child in summary.children.items()}
+    old = groups.get("posterior", xr.Dataset())
+    groups = {"posterior": old} | groups
+    groups["posterior"] = old.merge(arrays).assign_attrs(arrays.attrs | old.attrs)
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = dict(summary.attrs)
+    return tree
+
+
+def summary_tree(posterior: Any) -> "xr.DataTree":
+    """The tree without the arrays of its functions: only with parameters and summaries of them."""
+    import arviz_base
+    import xarray as xr
+
+    chains, draws = shape = posterior.shape
+    _, dims = named_arrays(posterior)
+    groups: dict[str, dict[str, Any]] = {
+        "posterior": dict(posterior.parameters) | summaries(posterior),
+        "sample_stats": dict(posterior.statistics),
+    }
+    outputs = posterior.likelihood.num_outputs(posterior.y)
+    if chains * draws * len(posterior.x) * outputs <= _LARGEST:
+        drawn = posterior.predict(posterior.x).sample(key=posterior.key)
+        groups["posterior_predictive"] = {"y": drawn.reshape(*shape, *drawn.shape[1:])}
+        groups["log_likelihood"] = {"y": posterior.log_likelihood()}
+    prior = dict(posterior.prior())
+    if prior:
+        groups["prior_predictive"] = {"y": prior.pop("y")[None]}
+        groups["prior"] = {name: value[None] for name, value in prior.items()}
+    groups["observed_data"] = {"y": posterior.y}
+    groups["constant_data"] = {"x": posterior.x}
+    groups = {name: group for name, group in groups.items() if group}
+    tree = arviz_base.from_dict(
+        jax.tree.map(np.asarray, groups), dims=dims, check_conventions=False
+    )
+    if posterior.epochs:
+        each = {name: (("chain", "epoch"), a) for name, a in posterior.epochs.items()}
+        tree["epochs"] = xr.DataTree(xr.Dataset(each))
+    if "log_likelihood" in groups:
+        tree["log_likelihood"].attrs["y"] = (
+            "log p(y_i | draw)"
+            if posterior.observed is None
+            else "log p(y_i | y_-i, draw): Rasmussen and Williams, Eq. 5.12"
+        )
+    tree.attrs = {
+        name: int(value) if isinstance(value, bool) else value
+        if isinstance(value, str | int | float)
+        else json.dumps(value)
+        for name, value in posterior.attrs.items()
+    }  # fmt: skip
+    return tree
+
+
+def named_arrays(posterior: Any) -> tuple[dict[str, Array], dict[str, list[str]]]:
+    """The arrays of the functions that the data see, by name, and the names of all axes."""
+    sources, seen = posterior.sources, posterior.observed is None
+    dims = {"y": ["row", "output"][: posterior.y.ndim]}
+    if posterior.x.ndim == 2:
+        dims["x"] = ["row", "input"]
+    values: dict[str, Array] = {}
+    if isinstance(sources, DependentMLP):
+        scales = [sources.inputs.bias_scale, *(layer.bias_scale for layer in sources.layers)]
+        depth = len(sources.layers)
+        for i, layer in enumerate(sources.layers):
+            if layer.is_free:
+                values[f"log_variances{i}"] = layer.log_variances
+            dims |= {f"{name}{i}": [f"node{i}"] for name in ("log_variances", "node_variances")}
+    elif isinstance(sources, limit.Path):
+        scales = [bias for _, bias in sources.model.scales]
+        depth = sources.model.depth
+        for i, jumps in enumerate(sources.jumps):
+            if jumps.sizes.shape[-1]:
+                values[f"node_variances{i}"] = jumps.sizes
+                values[f"diffuse{i}"] = jumps.diffuse
+            dims |= {f"{name}{i}": [f"jump{i}"] for name in ("node_variances", "gaps")}
+    else:
+        arrays = eqx.filter(sources, trainable(sources))
+        for path, array in jax.tree_util.tree_leaves_with_path(arrays):
+            values[jax.tree_util.keystr(path, simple=True, separator=".")] = array
+        return values, dims
+    names = ["input", *(f"node{i}" for i in range(depth)), "output"]
+    for i in range(depth + seen):
+        weights, biases, here = sources.weights[i], sources.biases[i], names[i + 1]
+        if isinstance(sources, limit.Path) and i == depth - 1 and _is_dense(posterior):
+            # The nodes of the diffuse part are integrated out, too.
+            num = sources.jumps[i].sizes.shape[-1]
+            weights, biases, here = weights[:, :, :num], biases[:, :, :num], f"jump{i}"
+        values[f"weights{i}"] = weights
+        if not (is_concrete(scales[i]) and np.ndim(scales[i]) == 0 and scales[i] == 0):
+            values[f"biases{i}"] = biases
+        dims |= {f"weights{i}": [here, names[i]], f"biases{i}": [here]}
+    return values, dims
+
+
+def summaries(posterior: Any) -> dict[str, Array]:
+    """What follows from the node variances of a network, in each hidden layer."""
+    values: dict[str, Array] = {}
+    if isinstance(posterior.sources, DependentMLP):
+        for i, layer in enumerate(posterior.sources.layers):
+            if layer.is_free:
+                u = layer.log_variances
+                values[f"node_variances{i}"] = jnp.exp(u)
+                values[f"log_variance_mean{i}"] = jnp.mean(u, -1)
+                values[f"log_variance_sum{i}"] = jax.nn.logsumexp(u, -1)
+                values[f"log_variance_max{i}"] = jnp.max(u, -1)
+    return values
+
+
+def _is_dense(posterior: Any) -> bool:
+    return posterior.observed is not None and posterior.observed.method == "dense"
