@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jax import Array
 from jax.scipy.special import erf
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -62,15 +61,10 @@ def mass_below(law: Distribution, h: float) -> float:
     if isinstance(law, priors.SpikeAndSlabLaw):
         return float(law.probability) * mass_below(law.slab, h)
 
-    def density(u: Array) -> Array:
-        if isinstance(law, priors.NodeVarianceLaw):
-            return jnp.exp(law.log_density_of_log(u))
-        return jnp.exp(law.log_prob(jnp.exp(u)) + u)
-
     nodes, weights = np.polynomial.legendre.leggauss(20)
     ends = np.log(h) - np.arange(60)
     u = (ends[:, None] + (nodes - 1) / 2).ravel()
-    values = np.asarray(density(jnp.asarray(u))) * np.exp(u)
+    values = np.exp(np.asarray(priors.log_density_of_log(law, jnp.asarray(u))) + u)
     return float(values @ np.tile(weights / 2, 60))
 
 

@@ -15,6 +15,9 @@ from oracles import priors as oracles
 from mogp import levy, priors
 from mogp.priors import FiniteGBFRY, SquaredHalfCauchy
 
+X64 = oracles.X64
+DTYPE = jnp.result_type(float)  # of this run
+
 SLAB = priors.GammaLaw(2.0, 3.0)
 TEMPERED = levy.GeneralizedGamma(0.5, 1.0, 1.0)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from oracles import DTYPES, partial, power_integral
+from oracles.priors import DTYPES, partial, power_integral
 
 from mogp.priors._power_integral import log_power_integral
 

@@ -1,3 +1,19 @@
+"""Arguments of priors: text, representation, ranges, and errors that name what is wrong."""
+
+import dataclasses
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from priors_cases import OTHERS, PRIORS, SLAB, TEMPERED
+
+from mogp import levy, priors
+from mogp.priors import FiniteGBFRY
+
 # --- the adapters ---------------------------------------------------------------------------
 
 
@@ -9,12 +25,31 @@ def test_deterministic(key):
     assert float(law.log_prob(0.03)) == -math.inf
 
 
-def test_repr():
+def test_repr_says_name_and_parameters():
     assert repr(priors.GBFRY(alpha=0.5, tau=2.0)) == "GBFRY(alpha=0.5, tau=2.0)"
     assert repr(priors.GBFRY(0.5, 2.0, 3.0)) == "GBFRY(alpha=0.5, tau=2.0, mean=3.0)"
     assert repr(priors.Horseshoe()) == "Horseshoe()"
     assert repr(priors.Beta(2.0)) == "Beta(mass=2.0)"
     assert repr(priors.from_levy(levy.Stable(0.5))) == "FromLevy(levy=Stable(alpha=0.5))"
+    spike = priors.SpikeAndSlab(3.0, dist.Exponential(2.0))
+    assert repr(spike) == "SpikeAndSlab(mass=3.0, slab=Exponential(rate=2.0))"
+    unknown = priors.Stable(dist.Uniform(0.25, 0.5), jnp.array(2.0))
+    assert repr(unknown) == "Stable(alpha=Uniform(low=0.25, high=0.5), scale=2)"
+    assert repr(priors.Gamma(jnp.ones(3, jnp.float32))) == "Gamma(mass=f32[3])"
+    traced = []
+    jax.eval_shape(lambda mass: traced.append(repr(priors.Gamma(mass))), jnp.float32(1))
+    assert traced == ["Gamma(mass=f32[])"]
+
+
+def test_repr_of_distributions_says_name_and_parameters():
+    assert repr(priors.Beta(1.0, 0.5).at_width(10)) == "BetaLaw(a=0.05, b=0.5)"
+    law = spike = priors.SpikeAndSlab(3.0, dist.Exponential(2.0)).at_width(4)
+    assert repr(spike) == "SpikeAndSlabLaw(probability=0.75, slab=Exponential(rate=2.0))"
+    law = priors.ScaledLaw(priors.GammaLaw(2.0, 3.0), jnp.array(0.5))
+    assert repr(law) == "ScaledLaw(factor=0.5, base=GammaLaw(concentration=2.0, rate=3.0))"
+    law = priors.InfinitelyDivisibleLaw(0.5, levy.Stable(0.5))
+    expected = "InfinitelyDivisibleLaw(location=0.5, measure=Stable(alpha=0.5), num_jumps=1000)"
+    assert repr(law) == expected
 
 
 @pytest.mark.parametrize(
@@ -136,15 +171,7 @@ def test_every_parameter_has_its_range(kind):
             "levy must be a measure of mogp.levy, got 2.0",
         ),
         (lambda: priors.from_levy(2.0), "levy must be a measure of mogp.levy, got 2.0"),
-        (lambda: priors.from_levy(levy.NoJumps()), "levy must have jumps, and batch shape (), got"),
-        (
-            lambda: priors.from_levy(levy.Stable(jnp.array([0.4, 0.5]))),
-            "levy must have jumps, and batch shape (), got",
-        ),
-        (
-            lambda: priors.InverseGamma(jnp.array([0.5, 2.0])).limit,
-            "shape must be above 1 everywhere, or below 1 everywhere",
-        ),
+        (lambda: priors.from_levy(levy.NoJumps()), "levy must have jumps, got NoJumps()"),
         (
             lambda: jax.eval_shape(lambda shape: priors.InverseGamma(shape).limit, 2.0),
             "shape must be concrete: the regime depends on it",
@@ -172,3 +199,33 @@ def test_finite_gbfry_needs_tau_above_alpha():
     with pytest.raises(ValueError, match="tau must be above alpha, got tau"):
         FiniteGBFRY(0.5, 0.4, 1.0, 10)
     assert jnp.isnan(jax.jit(lambda tau: FiniteGBFRY(0.5, tau, 1.0, 10).log_prob(1.0))(0.4))
+
+
+@pytest.mark.parametrize("kind", GOOD, ids=lambda kind: kind.__name__)
+def test_the_limit_of_arrays_asks_for_vmap(kind):
+    """A distribution at a width takes arrays of parameters, a Lévy measure does not."""
+    several = jnp.array([0.25, 0.75]) if "alpha" in kind.bounds else jnp.array([2.0, 3.0])
+    for name in kind.bounds:
+        values = jnp.array([2.0, 3.0]) if name in ("tau", "mean", "scale") else several
+        prior = kind(**GOOD[kind] | {name: values})
+        if kind not in (priors.InfinitelyDivisible, priors.SpikeAndSlab):
+            assert prior.at_width(10).batch_shape == (2,)
+        with pytest.raises(ValueError, match=r"must be one number, got .*use jax\.vmap"):
+            _ = prior.limit
+
+
+def test_vmap_over_limits():
+    alphas = jnp.array([0.25, 0.5])
+    tails = jax.vmap(lambda alpha: priors.Stable(alpha, 2.0).limit.levy.tail(8.0))(alphas)
+    np.testing.assert_allclose(tails, 4**-alphas, rtol=1e-6)
+    locations = jax.vmap(lambda scale: priors.InverseGamma(2.0, scale).limit.location)(alphas)
+    np.testing.assert_allclose(locations, alphas)
+
+
+def test_bounds_are_the_fields_that_inference_replaces():
+    prior = priors.GBFRY(dist.Uniform(0.1, 0.9), tau=3.0)
+    assert list(prior.bounds) == ["alpha", "tau", "mean"]
+    known = dataclasses.replace(prior, alpha=0.5)
+    assert known == priors.GBFRY(0.5, 3.0)
+    with pytest.raises(ValueError, match=r"^alpha must be in \(0, 1\), got 1.5"):
+        dataclasses.replace(prior, alpha=1.5)

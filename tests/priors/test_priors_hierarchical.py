@@ -1,3 +1,15 @@
+"""Hierarchical priors: a parameter is a distribution."""
+
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from numpyro.infer import MCMC, NUTS, init_to_value
+from oracles.priors import needs_x64
+from priors_cases import SLAB
+
+from mogp import inference, priors
+
 # --- hierarchical priors --------------------------------------------------------------------
 
 
@@ -29,6 +41,7 @@ def test_sample_parameters():
     assert same == priors.Horseshoe()
 
 
+@pytest.mark.statistical
 @needs_x64
 def test_nuts_recovers_alpha(key):
     """Four posterior standard deviations: false alarm 1e-4, were they normal."""
@@ -49,5 +62,3 @@ def test_nuts_recovers_alpha(key):
     alpha = draws["prior.alpha"]
     assert abs(alpha.mean() - 0.6) < 4 * alpha.std()
     assert 0.001 < alpha.std() < 0.05  # Uniform has 0.26
-
-

@@ -1,7 +1,49 @@
+"""Distributions of the node variance: density, draws and moments by independent routes."""
+
+import inspect
+import math
+
+import jax
+import jax.numpy as jnp
+import mpmath as mp
+import numpy as np
+import numpyro
+import pytest
+from numpyro.infer.util import potential_energy
+from oracles import priors as oracles
+from oracles.priors import DTYPES, X64, needs_x64, partial
+from priors_cases import (
+    DTYPE,
+    EXACT,
+    OTHERS,
+    PRIORS,
+    cdf,
+    ends,
+    exact_log_density,
+    icdf,
+    in_dtype,
+    index_above,
+    index_below,
+    law_of,
+    log_density_of_log,
+    log_prob,
+    parameters,
+    quadrature_of,
+    sample_log,
+)
+from scipy import stats
+
+from mogp import levy, priors
+from mogp.priors import FiniteGBFRY, SquaredHalfCauchy
+
 every_prior = pytest.mark.parametrize("name", PRIORS)
-every_gbfry = pytest.mark.parametrize("name", [name for name in PRIORS if "GBFRY" in name])
 one_of_a_class = pytest.mark.parametrize("name", [name for name in PRIORS if "," not in name])
 
+log_prob_slope = jax.jit(jax.vmap(jax.grad(lambda law, x: law.log_prob(x), 1), (None, 0)))
+log_prob_slopes = jax.jit(jax.vmap(jax.grad(lambda law, x: law.log_prob(x), (0, 1)), (None, 0)))
+log_density_and_slope = jax.jit(
+    jax.vmap(jax.value_and_grad(lambda law, u: law.log_density_of_log(u), 1), (None, 0))
+)
 X = [1e-30, 1e-20, 1e-15, 1e-8, 1e-3, 0.02, 0.3, 1, 30, 1e4]
 
 
@@ -95,9 +137,9 @@ def test_icdf(name):
             law.icdf(q)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @one_of_a_class
-def test_gradients_of_log_prob(name, dtype):
+def test_gradients_of_log_prob(name):
+    dtype = DTYPE
     law = law_of(name, dtype)
     low, high = ends(law)
     x = jnp.asarray([min(max(at, 2 * low), 0.7 * high) for at in (1e-15, 1e-3, 0.02, 4.0)], dtype)
@@ -118,10 +160,10 @@ def test_gradients_of_log_prob(name, dtype):
             np.testing.assert_allclose(value[i], expected, rtol=rtol, atol=10 * rtol)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @every_prior
-def test_log_density_of_log(name, dtype):
+def test_log_density_of_log(name):
     """The Jacobian is in, and there is no underflow at λ = exp(-120), which float32 has not."""
+    dtype = DTYPE
     law = law_of(name, dtype)
     x = jnp.asarray(X, dtype)
     u = jnp.append(jnp.log(x[2:]), -120)
@@ -136,9 +178,9 @@ def test_log_density_of_log(name, dtype):
         np.testing.assert_allclose(slopes[-1], index, rtol=slope_rtol)  # a power law down there
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @every_prior
-def test_out_of_support(name, dtype):
+def test_out_of_support(name):
+    dtype = DTYPE
     info, law = np.finfo(dtype), law_of(name, dtype)
     low, high = ends(law)
     outside = [-1.0, -0.0, 0.0, math.inf, -math.inf, math.nan]
@@ -160,6 +202,7 @@ def test_out_of_support(name, dtype):
 # --- sampler and moments --------------------------------------------------------------------
 
 
+@pytest.mark.statistical
 @every_prior
 def test_sampler_against_the_cdf(name, key):
     """Kolmogorov-Smirnov, 1e5 draws; a false alarm once in a million seeds."""
@@ -194,6 +237,7 @@ def test_moments_against_quadrature(name):
         assert float(law.variance) == math.inf
 
 
+@pytest.mark.statistical
 def test_moments_against_samples(key):
     """Five standard errors of the mean and of the variance: false alarm 1e-6. All moments exist."""
     law = in_dtype(priors.GBFRY(0.5, 30.0, 2.0).at_width(3), jnp.result_type(float))
@@ -272,7 +316,7 @@ def test_horseshoe_against_scipy(key):
 
 def test_batches_of_parameters(key):
     alphas, x = jnp.array([0.2, 0.5, 0.7], jnp.float32), jnp.float32(0.3)
-    exact = [finite_gbfry_log_density(a, 2, 2 - a, 10, 0.3) for a in (0.2, 0.5, 0.7)]  # scale 1
+    exact = [oracles.gbfry_density(a, 2, 1, 10, 0.3) for a in (0.2, 0.5, 0.7)]
     exact = np.array(exact, float)
     law, cauchy = FiniteGBFRY(alphas, 2.0, jnp.float32(1.0), 10), SquaredHalfCauchy(alphas)
     np.testing.assert_allclose(log_prob(law, jnp.full((2, 1), x)), [exact, exact], atol=5e-6)
@@ -298,5 +342,3 @@ def test_potential_energy_is_that_of_log_lambda():
     energy = potential_energy(model, (), {}, {"variance": u})
     expected = -log_density_of_log(law, u).sum()
     np.testing.assert_allclose(energy, expected, rtol=1e-5)
-
-

@@ -1,3 +1,17 @@
+"""Limits: what the distributions at growing widths tend to."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles.priors import needs_x64
+from priors_cases import DTYPE, SLAB, TEMPERED, cdf, in_dtype, quadrature
+from scipy import stats
+
+from mogp import levy, priors
+
 # --- limits ---------------------------------------------------------------------------------
 
 
@@ -31,7 +45,7 @@ WIDTHS = (100, 1000, 10_000, 100_000)
 
 
 def at_widths(prior):
-    return [in_dtype(prior.at_width(width), jnp.result_type(float)) for width in WIDTHS]
+    return [in_dtype(prior.at_width(width), DTYPE) for width in WIDTHS]
 
 
 @needs_x64
@@ -89,6 +103,7 @@ def test_all_mass_tends_to_the_location(prior):
     assert above[-1] < 1e-3
 
 
+@pytest.mark.statistical
 @needs_x64
 @pytest.mark.parametrize(
     "prior",
@@ -108,10 +123,8 @@ def test_all_mass_tends_to_the_location(prior):
 def test_sums_of_draws_against_draws_of_the_limit(prior, key):
     """Two-sample Kolmogorov-Smirnov, 2000 sums of 1000 draws; a false alarm in 1000 seeds."""
     own, other = jax.random.split(key)
-    law = in_dtype(prior.at_width(1000), float)
+    law = in_dtype(prior.at_width(1000), DTYPE)
     draw = jax.jit(lambda law, key: law.sample(key, (2000, 1000)).sum(1))
     sums = np.asarray(draw(law, own))
     limit = np.asarray(prior.limit.levy.sample_total(key=other, shape=(2000,), num_jumps=200))
     assert stats.ks_2samp(sums, limit).pvalue > 1e-3
-
-

@@ -11,7 +11,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from oracles import X64, needs_x64
+from oracles.priors import X64, needs_x64
 
 from mogp import levy, priors
 
@@ -73,11 +73,9 @@ LAWS = {
         below("scale width", 0.0),
     ),
     "SpikeAndSlabLaw": Case(
-        lambda probability, factor=1.0, **kwargs: priors.SpikeAndSlabLaw(
-            probability, SLAB, factor, **kwargs
-        ),
+        lambda probability, **kwargs: priors.SpikeAndSlabLaw(probability, SLAB, **kwargs),
         {"probability": (0.3, 0.6)},
-        {"probability": 1.5, "factor": -1.0},
+        {"probability": 1.5},
     ),
     "ScaledLaw": Case(
         lambda shape=2.0, factor=1.0, **kwargs: priors.ScaledLaw(

@@ -1,15 +1,31 @@
+"""Point masses, and distributions made from Lévy measures."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from oracles import priors as oracles
+from oracles.priors import X64, needs_x64
+from priors_cases import OTHERS, SLAB, TEMPERED, log_density_of_log
+from scipy import stats
+
+from mogp import levy, priors
+
 # --- point masses ---------------------------------------------------------------------------
 
 
 def spike_and_slab(slab=SLAB, factor=2.0):
-    return priors.SpikeAndSlabLaw(0.1, slab, factor)
+    return priors.SpikeAndSlabLaw(0.1, slab).scaled(factor)
 
 
 @needs_x64
 def test_spike_and_slab_density():
     """With respect to a point mass at 0 and Lebesgue measure."""
     law = spike_and_slab()
-    x, weights = panels([0.0, 0.1, 0.5, 2.0, 10.0, 40.0], 81)
+    x, weights = map(np.ravel, oracles.panels([0.0, 0.1, 0.5, 2.0, 10.0, 40.0]))
     density = np.exp(law.log_prob(x))
     assert float(law.log_prob(0.0)) == pytest.approx(math.log(0.9), rel=1e-12)
     assert 0.9 + np.sum(weights * density) == pytest.approx(1, rel=1e-12)
@@ -91,6 +107,7 @@ def test_width_below_the_expected_number_of_nodes(prior):
 # --- laws from Lévy measures ----------------------------------------------------------------
 
 
+@pytest.mark.statistical
 @needs_x64
 @pytest.mark.parametrize("measure", [TEMPERED, levy.Stable(0.5), levy.CompoundPoisson(3.0, SLAB)])
 def test_infinitely_divisible(measure, key):
@@ -121,7 +138,7 @@ def test_infinitely_divisible_gamma():
 
 
 def measure_quadrature(law, low=-90.0, high=60.0):
-    u, weights = panels(np.linspace(low, high, 50), 81)
+    u, weights = map(np.ravel, oracles.panels(np.linspace(low, high, 50)))
     return u, weights * np.exp(np.asarray(log_density_of_log(law, jnp.asarray(u))))
 
 
@@ -193,5 +210,3 @@ def test_from_levy_of_a_gamma_measure():
     np.testing.assert_allclose(10_000 * (1 - wide.cdf(x)), measure.tail(x), rtol=1e-6)
     assert float(10_000 * wide.mean) == pytest.approx(0.5, rel=1e-6)
     assert 0 < float(wide.probability) < 0.1
-
-
