@@ -23,10 +23,6 @@ DENSITIES = {
     "gamma": (lambda x: 2 / x * jnp.exp(-3 * x), oracles.Gamma(2, 3)),
     "stable": (lambda x: 0.25 * x**-1.25, oracles.Stable(0.25)),
     "beta": (lambda x: 0.5 / x / jnp.sqrt(1 - x), oracles.Beta(1, 0.5)),
-    "generalised gamma": (
-        lambda x: x**-1.75 * jnp.exp(-2 * x),
-        oracles.GeneralizedGamma(0.75, 2, mp.gamma(0.25)),
-    ),
     "generalised gamma above 1/4": (
         lambda x: x**-1.75 * jnp.exp(-2 * x),
         oracles.Above(oracles.GeneralizedGamma(0.75, 2, mp.gamma(0.25)), 0.25),
@@ -71,7 +67,10 @@ def test_from_density(name):
         cases.assert_accurate(values[:-1], (oracle.moment(k, z) for z in x), 1e-7)
         if heavy == math.inf:
             cases.assert_accurate(values[-1:], [oracle.moment(k)], 1e-7)
-    cases.assert_accurate(found["laplace"], map(oracle.laplace, T), 1e-7)
+    some = [1, 3] if low else range(len(T))  # the oracle of `Above` takes seconds
+    cases.assert_accurate(
+        found["laplace"][jnp.array(some)], (oracle.laplace(T[i]) for i in some), 1e-7
+    )
     inside = mass > U
     if low:
         back = [oracle.tail(math.exp(v)) for v in found["inverse"][inside]]
@@ -83,21 +82,18 @@ def test_from_density(name):
 
 @needs_x64
 def test_gradient_through_the_parameters_of_a_density():
-    def of(make):
-        def functions(rate):
-            measure = make(rate)
-            return jnp.stack([measure.tail(0.3), measure.inverse_tail(5.0), measure.moment(1.0)])
+    """Forward and backward, against the derivatives of the gamma measure by hand."""
 
-        return functions
+    def functions(rate):
+        measure = levy.FromDensity(lambda x: 2 / x * jnp.exp(-rate * x))
+        return jnp.stack([measure.tail(0.3), measure.inverse_tail(5.0), measure.moment(1.0)])
 
-    tabulated = of(lambda rate: levy.FromDensity(lambda x: 2 / x * jnp.exp(-rate * x)))
-    exact = of(lambda rate: levy.Gamma(2.0, rate))
-    found, slope = jax.jit(lambda r: jax.jvp(tabulated, (r,), (1.0,)))(3.0)
-    expected, slope_expected = jax.jit(lambda r: jax.jvp(exact, (r,), (1.0,)))(3.0)
-    np.testing.assert_allclose(found, expected, rtol=1e-7)
-    np.testing.assert_allclose(slope, slope_expected, rtol=1e-6)
-    back = jax.jit(jax.jacrev(tabulated))(3.0)
-    np.testing.assert_allclose(back, slope_expected, rtol=1e-6)
+    found, slope = jax.jit(lambda r: jax.jvp(functions, (r,), (1.0,)))(3.0)
+    x = math.exp(GAMMA_.inverse_tail(5))
+    np.testing.assert_allclose(found, [float(GAMMA_.tail(0.3)), x, 2 / 3], rtol=1e-7)
+    exact = [-2 / 3 * math.exp(-0.9), -x / 3, -2 / 9]
+    np.testing.assert_allclose(slope, exact, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.jacrev(functions))(3.0), exact, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +137,6 @@ def test_bad_densities_and_laws(build, message):
 
 
 LAWS = {
-    "gamma": (dist.Gamma(2.5, 3.0), stats.gamma(2.5, scale=1 / 3)),
     "log-normal": (dist.LogNormal(0.5, 0.75), stats.lognorm(0.75, scale=math.exp(0.5))),
     "uniform": (dist.Uniform(1.0, 2.0), stats.uniform(1, 1)),
 }
@@ -168,8 +163,8 @@ def test_compound_poisson(name):
         return *functions, moments, measure.laplace_exponent(t)
 
     density, tail, inverse, moments, laplace = compute(measure)
-    np.testing.assert_allclose(density[3:6], 3 * law.pdf(x)[3:6], rtol=1e-10)
-    np.testing.assert_allclose(tail[:8], 3 * law.sf(x)[:8], rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(density[3:6], 3 * law.pdf(x[3:6]), rtol=1e-10)
+    np.testing.assert_allclose(tail[:8], 3 * law.sf(x[:8]), rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(tail[8], 3, rtol=1e-7)
     np.testing.assert_allclose(moments[:, -1], [3 * law.moment(k) for k in (1, 2)], rtol=1e-7)
     part = 3 * quad(lambda z: z * law.pdf(z), max(low, 0), 1.5, epsabs=1e-12, epsrel=1e-10)[0]
