@@ -1,6 +1,6 @@
 """`python -m mogp` is the `mogp` command."""
 
-from mogp.cli import main
+from mogp.app.command import main
 
 if __name__ == "__main__":
     main()

@@ -6,15 +6,15 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from matplotlib.figure import Figure
 
-from mogp.fitting import _plots as plots
-from mogp.fitting._summaries import class_shares, predictions, ranks, unknowns
-from mogp.fitting._tables import Encoding
-from mogp.inference import Posterior
+from mogp import plots
+from mogp.app import _job
+from mogp.app._job import plural
+from mogp.app.fits import Fit, Rows, class_shares, predictions
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -48,40 +48,27 @@ _CAPTIONS = {
 }
 
 
-def write(
-    folder: Path,
-    posterior: Posterior,
-    encoding: Encoding,
-    record: dict[str, Any],
-    x: Array,
-    y: np.ndarray,
-    x_test: Array | None = None,
-    y_test: np.ndarray | None = None,
-) -> None:
+def write(folder: Path, fit: Fit, train: Rows, held_out: Rows | None) -> None:
     """Write `report.html` and the pictures in it.
 
     Args:
         folder: where; it must exist.
-        posterior: of the standardised problem.
-        encoding: of the table.
-        record: of `mogp.fitting.Fit`.
-        x: standardised inputs of the training rows.
-        y: standardised targets of the training rows, or their classes.
-        x_test: those of the test rows, if there are any.
-        y_test: likewise.
+        fit: the fitted table.
+        train: the training rows.
+        held_out: the test rows, if there are any.
     """
-    figures = _figures(posterior, encoding, x, y, x_test, y_test)
-    parts = [*_warnings(record), *_tables(record)]
-    for name, figure in figures.items():
+    parts = [f'<p class="warning">{escape(text)}</p>' for text in warnings_of(fit.record)]
+    parts += _tables(fit.record)
+    for name, figure in _figures(fit, train, held_out).items():
         path = folder / f"{name}.png"
-        figure.savefig(path, dpi=150)
+        _job.write_figure(path, figure, dpi=150)
         picture = base64.b64encode(path.read_bytes()).decode()
         caption = escape(_CAPTIONS[name])
         parts.append(
             f'<figure><img alt="{caption}" src="data:image/png;base64,{picture}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
-    title = escape(f"{encoding.target} from {Path(record['data']).name}")
+    title = escape(f"{fit.encoding.target} from {Path(fit.record['data']).name}")
     page = _PAGE.substitute(title=title, body="\n".join(parts))
     (folder / "report.html").write_text(page, encoding="utf-8")
 
@@ -108,16 +95,12 @@ def warnings_of(record: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def _warnings(record: dict[str, Any]) -> list[str]:
-    return [f'<p class="warning">{escape(sentence)}</p>' for sentence in warnings_of(record)]
-
-
 def _tables(record: dict[str, Any]) -> list[str]:
     settings, rows, found = record["settings"], record["rows"], record["convergence"]
     size = f"width {settings['width']}" if settings["width"] else "infinite width"
-    layers = f"{settings['hidden']} hidden layer{'s' if settings['hidden'] > 1 else ''}"
     intro = (
-        f"{rows['training']} training and {rows['test']} test rows. {layers} of {size}, "
+        f"{rows['training']} training and {rows['test']} test rows. "
+        f"{plural(settings['hidden'], 'hidden layer')} of {size}, "
         f"{settings['activation']}, prior {settings['prior']}, likelihood "
         f"{settings['likelihood']}; {settings['chains']} chains of {settings['samples']} draws "
         f"after {settings['warmup']}. "
@@ -150,71 +133,86 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "<table>" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
-def _figures(
-    posterior: Posterior,
-    encoding: Encoding,
-    x: Array,
-    y: np.ndarray,
-    x_test: Array | None,
-    y_test: np.ndarray | None,
-) -> dict[str, Figure]:
-    seen = x_test is None or y_test is None
-    at, observed = (x, y) if x_test is None or y_test is None else (x_test, y_test)
-    where = f"{len(observed)} {'training' if seen else 'test'} rows"
-    predictive = posterior.predict(at)
-    units = encoding.target_mean + encoding.target_scale * np.asarray(observed, float)
+def _figures(fit: Fit, train: Rows, held_out: Rows | None) -> dict[str, Any]:
+    encoding, key = fit.encoding, jax.random.key(fit.settings.seed)
+    by_prediction, by_tie = key, jax.random.fold_in(key, 1)
+    x, y = held_out or train
+    where = f"{len(y)} {'test' if held_out else 'training'} rows"
+    predictive = fit.posterior.predict(x)
     if encoding.classes is not None:
         shares = class_shares(np.asarray(predictive.mean()))
-        figures = {
-            "predictions": plots.confusion(shares, observed, encoding.classes, title=where),
-            "calibration": plots.reliability(shares, observed, title=where),
-        }
+        first = plots.confusion(shares, y, encoding.classes)
+        second = plots.reliability(shares, y)
     else:
-        figures = {
-            "predictions": plots.predicted_observed(
-                predictions(predictive, encoding), units, label=encoding.target, title=where
-            ),
-            "calibration": plots.rank_histogram(ranks(predictive, observed), title=where),
-        }
+        draws = np.asarray(predictive.sample(key=by_prediction))[..., 0]
+        second = plots.rank_histogram(draws, y, key=by_tie)
         if x.shape[1] == 1:
-            figures["predictions"] = _band(posterior, encoding, x, y, x_test, y_test)
-    groups = {k: unknowns(posterior.data[k].to_dataset()) for k in ("prior", "posterior")}
-    draws = {k: {str(n): a.values for n, a in g.data_vars.items()} for k, g in groups.items()}
-    before, after = draws["prior"], draws["posterior"]
-    figures["chains"] = plots.chains(after)
-    figures["unknowns"] = plots.before_after(before, after)
-    return figures
+            first = _along(fit, train, held_out, by_prediction)
+        else:
+            mean, interval = _band(predictions(predictive, encoding, key=by_prediction))
+            observed = encoding.in_units(y)
+            first = plots.predicted_observed(mean, interval, observed, label=encoding.target)
+    for ax in (first, second):
+        ax.set_title(where, fontsize="medium")
+    return {
+        "predictions": first.figure,
+        "calibration": second.figure,
+        "chains": _chains(_unknowns(fit, "posterior")),
+        "unknowns": _before_after(_unknowns(fit, "prior"), _unknowns(fit, "posterior")),
+    }
 
 
-def _band(
-    posterior: Posterior,
-    encoding: Encoding,
-    x: Array,
-    y: np.ndarray,
-    x_test: Array | None,
-    y_test: np.ndarray | None,
-) -> Figure:
+def _band(table: Any) -> tuple[np.ndarray, np.ndarray]:
+    return table["mean"].to_numpy(), table[["q05", "q95"]].to_numpy().T
+
+
+def _along(fit: Fit, train: Rows, held_out: Rows | None, key: jax.Array) -> Any:
     """Along the only input, a tenth of its range beyond the training rows."""
-    low, high = float(x.min()), float(x.max())
+    encoding = fit.encoding
+    low, high = float(train.x.min()), float(train.x.max())
     margin = 0.1 * (high - low)
-    grid = jnp.linspace(low - margin, high + margin, 200, dtype=x.dtype)
+    grid = jnp.linspace(low - margin, high + margin, 200, dtype=train.x.dtype)
 
-    def in_units(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        return (
-            encoding.means[0] + encoding.scales[0] * np.asarray(x, float).ravel(),
-            encoding.target_mean + encoding.target_scale * np.asarray(y, float),
-        )
+    def in_units(x: Any) -> np.ndarray:
+        return encoding.means[0] + encoding.scales[0] * np.asarray(x, float).ravel()
 
-    points = {"training rows": in_units(x, y)}
-    if x_test is not None:
-        points["test rows"] = in_units(x_test, y_test)
-    return plots.band(
-        in_units(grid, 0.0)[0],
-        predictions(posterior.predict(grid[:, None]), encoding),
-        points,
-        x_label=encoding.columns[0],
-        y_label=encoding.target,
+    rows = {"training rows": train} | ({"test rows": held_out} if held_out else {})
+    ax = plots.band(
+        in_units(grid),
+        *_band(predictions(fit.posterior.predict(grid[:, None]), encoding, key=key)),
+        {name: (in_units(r.x), encoding.in_units(r.y)) for name, r in rows.items()},
     )
+    ax.set(xlabel=encoding.columns[0], ylabel=encoding.target)
+    return ax
+
+
+def _unknowns(fit: Fit, group: str) -> dict[str, np.ndarray]:
+    """Draws (chains, draws) of the scalar unknowns of which the record speaks."""
+    data = fit.posterior.data[group]
+    return {name: np.asarray(data[name]) for name in fit.record["convergence"]["unknowns"]}
+
+
+def _chains(values: dict[str, np.ndarray]) -> Figure:
+    figure, axes = plots.panels(len(values), 2, (9, 0.5 + 1.9 * len(values)))
+    for (name, draws), (left, right) in zip(values.items(), axes, strict=True):
+        plots.traces(draws, name=name, ax=left)
+        plots.rank_densities(draws, ax=right)
+    axes[0, 0].set_title("draws of each chain, in order", fontsize="medium")
+    axes[0, 1].set_title("density of their ranks among all draws", fontsize="medium")
+    return figure
+
+
+def _before_after(prior: dict[str, np.ndarray], posterior: dict[str, np.ndarray]) -> Figure:
+    columns = min(3, len(posterior))
+    rows = -(-len(posterior) // columns)
+    figure, axes = plots.panels(rows, columns, (3.2 * columns, 0.6 + 2.1 * rows))
+    for ax in axes.flat[len(posterior) :]:
+        ax.remove()
+    for ax, name in zip(axes.flat, posterior, strict=False):
+        plots.before_after(prior[name], posterior[name], ax=ax).set_title(name, fontsize="medium")
+        if ax is not axes[0, 0]:
+            ax.legend_ = None
+    return figure
 
 
 __all__ = ["warnings_of", "write"]

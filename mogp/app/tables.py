@@ -12,20 +12,37 @@ import pandas as pd
 from mogp._files import whole_file
 
 SUFFIXES = (".csv", ".parquet", ".npz")
-_MOST_LEVELS = 20  # values of a column of text, each of which becomes an input
+_MOST_LEVELS = 20  # a column of text with more values holds names or typing errors
 
 
 def read(path: Path) -> pd.DataFrame:
-    """A table from a file: CSV with a row of names, Parquet, or NPZ.
+    """Read a table from a file: CSV with a row of names, Parquet, or NPZ.
 
     An array of an NPZ file is a column if it has one axis; of two axes, its columns are `name0`,
     `name1`, ….
 
+    Args:
+        path: the file, whose name ends in `.csv`, `.parquet` or `.npz`.
+
+    Returns:
+        The table.
+
     Raises:
         ValueError: if the suffix is another, or the file cannot be read as what it says.
         OSError: if it cannot be opened.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import pandas as pd
+        >>> from mogp.app import tables
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "houses.csv"
+        ...     tables.write(pd.DataFrame({"rooms": [3, 4], "price": [200, 310]}), path)
+        ...     list(tables.read(path))
+        ['rooms', 'price']
     """
-    suffix = _suffix(path)
+    suffix = check_suffix(path)
     try:
         if suffix == ".csv":
             frame = pd.read_csv(path)
@@ -44,7 +61,7 @@ def read(path: Path) -> pd.DataFrame:
 
 def write(frame: pd.DataFrame, path: Path) -> None:
     """Write a table as its file's suffix says, whole or not at all."""
-    suffix = _suffix(path)
+    suffix = check_suffix(path)
     with whole_file(path) as part:
         if suffix == ".csv":
             frame.to_csv(part, index=False)
@@ -72,12 +89,8 @@ def _read_npz(path: Path) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def check_suffix(path: Path) -> None:
-    """Raise unless the file's name ends as one that can be read and written."""
-    _suffix(path)
-
-
-def _suffix(path: Path) -> str:
+def check_suffix(path: Path) -> str:
+    """The end of a file's name, or a `ValueError` unless such files can be read and written."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"{path} must end in {', '.join(SUFFIXES)}, got {suffix or 'no suffix'!r}")
@@ -134,6 +147,10 @@ class Encoding:
             values = _as_numbers(frame, self.target, source)
             return (values - self.target_mean) / self.target_scale
         return _positions(frame, self.target, self.classes, source)
+
+    def in_units(self, values: Any) -> np.ndarray:
+        """Standardised targets in the units of the table, of the same shape."""
+        return self.target_mean + self.target_scale * np.asarray(values, float)
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""

@@ -1,8 +1,7 @@
 """Experiments under the prior, without data: the simulations of [DW] beside our predictions."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -13,12 +12,10 @@ from jax import Array
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from mogp import priors, pruning
-from mogp._checks import check_choice, check_count
-from mogp.architecture import MoGP
-from mogp.compare import check_writable
-from mogp.experiments import theory_plots
-from mogp.experiments._write import write
+from mogp import MoGP, nn, plots, priors, pruning
+from mogp.app import _job
+from mogp.app._job import Job, plural
+from mogp.app.experiments._registry import Experiment, Groups
 
 ALPHAS = (0.1, 0.3, 0.5, 0.8)
 TAU = 5.0
@@ -27,16 +24,16 @@ DEPENDENCE = ("iid", "gamma(mass=1)", "gbfry(alpha=0.5, tau=2)", "horseshoe")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(_job.Settings):
     """Everything that determines an experiment.
 
     Attributes:
-        name: one of `EXPERIMENTS`.
-        width: nodes in a hidden layer, the most for `prior-dependence`.
+        name: of the experiment.
+        width: the number of nodes in a hidden layer, the most for `prior-dependence`.
         depths: numbers of hidden layers, for `truncation-error`.
-        seeds: networks of every kind.
-        samples: draws from the limit.
-        seed: of everything random.
+        seeds: the number of networks of every kind.
+        samples: the number of draws from the limit.
+        seed: the seed of everything random.
     """
 
     name: str
@@ -46,38 +43,13 @@ class Settings:
     samples: int = 200
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        check_choice("name", self.name, EXPERIMENTS)
-        for name in ("width", "seeds", "samples"):
-            check_count(name, getattr(self, name))
 
-
-def settings_for(name: str, scale: str) -> Settings:
+def _settings(name: str, scale: str, _: str) -> Settings:
     """`"small"`: width 500 and two depths. `"paper"`: width 2000, depths up to 4."""
-    check_choice("scale", scale, ("small", "paper"))
+    settings = Settings(name)
     if scale == "paper":
-        return Settings(name, width=2000, depths=(1, 2, 3, 4), seeds=40)
-    return Settings(name)
-
-
-def run(settings: Settings, out: Path, *, progress: bool = True) -> xr.DataTree:
-    """Simulate, predict, and write `NAME.nc` and `NAME.png`, each file whole or not at all.
-
-    Args:
-        settings: what to do.
-        out: folder for the results, made if it does not exist.
-        progress: show a progress bar.
-
-    Returns:
-        One group for each `α` and depth, or for each prior.
-
-    Raises:
-        ValueError: if the folder cannot be written to.
-    """
-    check_writable(out)
-    experiment, plot = EXPERIMENTS[settings.name]
-    groups = experiment(settings, progress)
-    return write(settings, out, groups, plot(list(groups.values())))
+        return replace(settings, width=2000, depths=(1, 2, 3, 4), seeds=40)
+    return settings
 
 
 # --- truncation error -----------------------------------------------------------------------------
@@ -88,13 +60,14 @@ def prior_for(alpha: float) -> priors.Prior:
     return priors.GBFRY(jnp.asarray(alpha, float), TAU)  # an array is not compiled in
 
 
-def _truncation(settings: Settings, progress: bool) -> dict[str, xr.Dataset]:
+def _truncation(job: Job) -> Groups:
     """Errors of ε-pruning: of networks, predicted at their width, and in the limit.
 
     The range has 2 to a quarter of the nodes above the threshold, and no `ε` below 1e-7.
     """
-    groups, x, width = {}, jnp.ones((1, 1)), settings.width
-    for alpha in tqdm(ALPHAS, "truncation-error", disable=not progress):
+    settings, groups, x = job.settings, {}, jnp.ones((1, 1))
+    width = settings.width
+    for alpha in tqdm(ALPHAS, "truncation-error", disable=not job.progress):
         prior = prior_for(alpha)
         levy = prior.limit.levy
         ends = np.asarray(levy.inverse_tail(jnp.asarray([width / 4, 2.0])), float)
@@ -122,11 +95,9 @@ def _truncation(settings: Settings, progress: bool) -> dict[str, xr.Dataset]:
                 {"threshold": thresholds, "rank": rank},
                 _slopes(thresholds, measured=np.stack(measured), finite=finite, limit=predicted),
             )
-            label = f"α={alpha}, {depth} hidden layer{'s' if depth > 1 else ''}"
+            label = f"α={alpha}, {plural(depth, 'hidden layer')}"
             slope = float(pruning.slopes(prior).threshold)
-            groups[label] = dataset.assign_attrs(
-                label=label, alpha=alpha, depth=depth, width=width, slope=slope
-            )
+            groups[label] = dataset.assign_attrs(alpha=alpha, depth=depth, width=width, slope=slope)
     return groups
 
 
@@ -139,8 +110,9 @@ def _measure(
     whole = network(x)
 
     def at(threshold: Array) -> Array:
-        kept = tuple(jnp.exp(u) > threshold for u in network.log_variances)
-        return jnp.mean((whole - pruning.mask(network, kept)(x)) ** 2) / jnp.mean(whole**2)
+        logs = [jnp.where(jnp.exp(u) > threshold, u, -jnp.inf) for u in network.log_variances]
+        pruned = nn.with_log_variances(network, logs)
+        return jnp.mean((whole - pruned(x)) ** 2) / jnp.mean(whole**2)
 
     return jax.lax.map(at, thresholds), -jnp.sort(-jnp.exp(network.log_variances[0]))
 
@@ -169,15 +141,69 @@ def _slopes(thresholds: np.ndarray, **errors: np.ndarray) -> dict[str, float]:
     return attributes
 
 
+_SLOPES = {"measured": "measured", "finite": "predicted at the width", "limit": "in the limit"}
+
+
+def _truncation_lines(_: Settings, groups: Groups) -> list[str]:
+    found = []
+    for label, group in groups.items():
+        a = group.attrs
+        slopes = ", ".join(
+            f"{text} {a[f'{name}_slope']:.3f} ± {a[f'{name}_slope_error']:.3f}"
+            for name, text in _SLOPES.items()
+        )
+        found.append(f"{label:<26} slope {slopes}, for ε → 0 {a['slope']:g}")
+    return found
+
+
+def _plot_truncation(settings: Settings, groups: Groups) -> Figure:
+    """Errors of ε-pruning measured and predicted, a panel a depth, and ranked node variances."""
+    depths, datasets = settings.depths, list(groups.values())
+    figure, axes = plots.panels(
+        1, len(depths) + 1, (3.1 * (len(depths) + 1) + 0.6, 3.6),
+        f"ε-pruning under GBFRY, medians: networks of width {settings.width} (markers), predicted "
+        "for them (grey), and in the limit (lines; bands 10 to 90 %)",
+    )  # fmt: skip
+    *panels, last = axes[0]
+    for ax, depth in zip(panels, depths, strict=True):
+        chosen = [data for data in datasets if data.attrs["depth"] == depth]
+        for data, style in zip(chosen, plots.STYLES, strict=False):
+            colour, marker, dashes = style
+            epsilon = data["threshold"].values
+            low, middle, high = np.quantile(data["limit"].values, [0.1, 0.5, 0.9], axis=0)
+            ax.fill_between(epsilon, low, high, color=colour, alpha=0.16, linewidth=0)
+            ax.plot(epsilon, middle, color=colour, linestyle=dashes, linewidth=1.4)
+            finite = np.median(data["finite"].values, axis=0)
+            ax.plot(epsilon, finite, color="0.35", linewidth=0.8)
+            measured = np.median(data["measured"].values, axis=0)
+            label = f"α = {data.attrs['alpha']:g}" if ax is panels[0] else None
+            ax.plot(epsilon, measured, marker, color=colour, markersize=4.5, label=label)
+        ax.set(xscale="log", yscale="log")
+        plots.tidy(ax, "threshold ε", "", plural(depth, "hidden layer"))
+        if ax is not panels[0]:
+            ax.sharey(panels[0])
+    panels[0].set_ylabel("relative error of the output")
+    first = [data for data in datasets if data.attrs["depth"] == depths[0]]
+    for data, (colour, marker, _) in zip(first, plots.STYLES, strict=False):
+        rank, sizes = data["rank"].values, np.median(data["ranked"].values, axis=0)
+        last.plot(rank, sizes, marker, color=colour, markersize=3)
+        last.plot(rank, data["expected"].values, color=colour, linewidth=1.2)
+        last.plot(rank, data["power_law"].values, "k:", linewidth=0.9)
+    last.set(xscale="log", yscale="log", ylim=(1e-9, 10))
+    plots.tidy(last, "rank r", "node variance", "ranked λ: drawn, limit, power law (dots)")
+    return figure
+
+
 # --- dependence -----------------------------------------------------------------------------------
 
 
-def _dependence(settings: Settings, progress: bool) -> dict[str, xr.Dataset]:
+def _dependence(job: Job) -> Groups:
     """One hidden layer, an input with `‖x‖² = d`, two outputs, at widths and in the limit."""
+    settings = job.settings
     widths = np.unique(np.geomspace(10, settings.width, 4).astype(int))
     groups, num = {}, 100 * settings.samples
     share = np.geomspace(1e-2, 1, 25)
-    for text in tqdm(DEPENDENCE, "prior-dependence", disable=not progress):
+    for text in tqdm(DEPENDENCE, "prior-dependence", disable=not job.progress):
         prior = priors.parse(text)
         by_limit, by_width = jax.random.split(jax.random.key(settings.seed))
         limit = np.asarray(
@@ -201,7 +227,7 @@ def _dependence(settings: Settings, progress: bool) -> dict[str, xr.Dataset]:
                 "largest_limit": ("level", np.asarray(levy.inverse_tail(jnp.asarray(levels)))),
             },
             {"share": share, "width": widths, "level": [0.05, 0.5, 0.95]},
-            {"label": text, "draws": num},
+            {"draws": num},
         )
     return groups
 
@@ -239,36 +265,64 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.max(np.abs(below[0] - below[1])))
 
 
-_SLOPES = {"measured": "measured", "finite": "predicted at the width", "limit": "in the limit"}
-
-
-def lines(tree: xr.DataTree) -> list[str]:
-    """A line for every group."""
+def _dependence_lines(_: Settings, groups: Groups) -> list[str]:
     found = []
-    for group in tree.children.values():
-        data = group.to_dataset()
-        a = data.attrs
-        if "slope" in a:
-            slopes = ", ".join(
-                f"{text} {a[f'{name}_slope']:.3f} ± {a[f'{name}_slope_error']:.3f}"
-                for name, text in _SLOPES.items()
-            )
-            text = f"slope {slopes}, for ε → 0 {a['slope']:g}"
-        else:
-            last = data.isel(width=-1)
-            text = (
-                f"both beyond the 10 % level {float(data['both'][12]):.3f}, limit "
-                f"{float(data['both_limit'][12]):.3f}; distance to the limit "
-                f"{float(last['distance']):.4f}; median largest node variance "
-                f"{float(last['largest'][1]):.3g}, limit {float(data['largest_limit'][1]):.3g}"
-            )
-        found.append(f"{a['label']:<26} {text}")
+    for label, data in groups.items():
+        last = data.isel(width=-1)
+        found.append(
+            f"{label:<26} both beyond the 10 % level {float(data['both'][12]):.3f}, limit "
+            f"{float(data['both_limit'][12]):.3f}; distance to the limit "
+            f"{float(last['distance']):.4f}; median largest node variance "
+            f"{float(last['largest'][1]):.3g}, limit {float(data['largest_limit'][1]):.3g}"
+        )
     return found
 
 
-Experiment = Callable[[Settings, bool], dict[str, xr.Dataset]]
-Plot = Callable[[list[xr.Dataset]], Figure]
-EXPERIMENTS: dict[str, tuple[Experiment, Plot]] = {
-    "truncation-error": (_truncation, theory_plots.truncation),
-    "prior-dependence": (_dependence, theory_plots.dependence),
-}
+def _plot_dependence(_: Settings, groups: Groups) -> Figure:
+    """Dependence of two outputs, distance to the limit, and the largest node variance."""
+    figure, axes = plots.panels(1, 3, (11.5, 3.8))
+    left, middle, right = axes[0]
+    for i, ((label, data), style) in enumerate(zip(groups.items(), plots.STYLES, strict=False)):
+        (colour, marker, dashes), width = style, data["width"].values
+        share = data["share"].values
+        left.plot(share, data["both"].values, marker, color=colour, markersize=4, label=label)
+        left.plot(share, data["both_limit"].values, color=colour, linestyle=dashes, linewidth=1.2)
+        middle.plot(width, data["distance"].values, **style._asdict(), markersize=5)
+        low, median, high = data["largest"].values.T
+        bars = np.stack([median - low, high - median])
+        place = width * 1.06**i
+        right.errorbar(place, median, bars, fmt=marker, color=colour, markersize=4.5, capsize=2)
+        if data["largest_limit"].values[1] > 0:
+            for value, line in zip(data["largest_limit"].values, (":", "-", ":"), strict=True):
+                right.axhline(value, color=colour, linestyle=line, linewidth=0.9)
+    left.set(xscale="log", ylim=(0, 1))
+    noise = 1.36 * np.sqrt(2 / data.attrs["draws"])
+    middle.axhline(noise, color=plots.GREY, linestyle="--", linewidth=0.9)
+    middle.annotate("95 % of equal laws are below", (width[0], noise * 1.06), fontsize="x-small")
+    middle.set(xscale="log", yscale="log")
+    plots.number_ticks(middle.yaxis)
+    right.set(xscale="log", yscale="log")
+    texts = (
+        (
+            "P(|Z₁| > s)",
+            "P(|Z₂| > s given |Z₁| > s)",
+            "two outputs: widest networks, limit (lines)",
+        ),
+        ("width p", "Kolmogorov distance", "an output: distance to the limit"),
+        ("width p", "largest node variance", "5, 50, 95 %; limit (lines)"),
+    )
+    for ax, labels in zip(axes[0], texts, strict=True):
+        plots.tidy(ax, *labels)
+    return figure
+
+
+EXPERIMENTS = [
+    Experiment(
+        "truncation-error", "pruning errors of networks drawn from the prior, beside the predicted",
+        partial(_settings, "truncation-error"), _truncation, _plot_truncation, _truncation_lines,
+    ),
+    Experiment(
+        "prior-dependence", "dependence of outputs of networks drawn from the prior, by width",
+        partial(_settings, "prior-dependence"), _dependence, _plot_dependence, _dependence_lines,
+    ),
+]  # fmt: skip

@@ -1,0 +1,288 @@
+"""The `mogp` command.
+
+Settings are written down once: the options of a command are the fields of its dataclass, and their
+help is what the docstring of the dataclass says of them.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from mogp import __version__
+from mogp.app import comparison, experiments, fits, report, tables
+from mogp.datasets import DataError
+from mogp.priors import split_names
+
+
+class _Group(TyperGroup):
+    """Ctrl-C in any command is exit code 130 and one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            text = "interrupted; the same command goes on from its last checkpoint"
+            sys.stderr.write(f"mogp: {text}\n")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="Bayesian mixtures of Gaussian processes: wide networks with random node variances, and "
+    "Gaussian-mixture layers.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    """Print the version."""
+    if wanted:
+        Console().print(f"mogp {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None: ...
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+def _parameter(
+    name: str, kind: Any, info: Any, default: Any = inspect.Parameter.empty
+) -> inspect.Parameter:
+    """A parameter of a command; `info` is Typer's option or argument."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword, default=default, annotation=Annotated[kind, info])
+
+
+def _out(default: str) -> inspect.Parameter:
+    return _parameter("out", Path, typer.Option(help="Folder for the results."), Path(default))
+
+
+_TABLE = "Table: .csv, .parquet or .npz."
+_DATA_DIR = _parameter(
+    "data_dir",
+    Path | None,
+    typer.Option(help="Folder with DATA/*.gz; else $MOGP_DATA_DIR, a cache, …"),
+    None,
+)
+
+
+def _command(*settings: type, own: Sequence[inspect.Parameter]) -> Callable[[Any], None]:
+    """Add a function as the command of its name.
+
+    Args:
+        *settings: dataclasses, whose fields are options of the command. The function takes those
+            that were given, as a dictionary.
+        own: further arguments and options, which the function takes by name.
+    """
+    parameters = {parameter.name: parameter for parameter in own}
+    hints: dict[str, Any] = {}
+    for each in settings:
+        words, types = _words(each), get_type_hints(each)
+        for field in fields(each):
+            if (name := field.name) in parameters:
+                continue
+            hint, default = types[name], field.default
+            hints[name], kind = hint, str if _items(hint) else hint
+            shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
+            info = typer.Option(
+                help=words[name], show_default=False if shown is None else str(shown)
+            )
+            needed = default is MISSING
+            parameters[name] = (
+                _parameter(name, kind, info)
+                if needed
+                else _parameter(name, kind | None, info, None)
+            )
+
+    def add(function: Callable[..., None]) -> None:
+        def command(**values: Any) -> None:
+            chosen = {name: values.pop(name) for name in hints}
+            given = {n: _read(n, hints[n], v) for n, v in chosen.items() if v is not None}
+            function(given, **values)
+
+        command.__doc__ = function.__doc__
+        vars(command)["__signature__"] = inspect.Signature(list(parameters.values()))
+        app.command(function.__name__)(command)
+
+    return add
+
+
+def _words(settings: type) -> dict[str, str]:
+    """What the section of attributes in a docstring says of each."""
+    section = (inspect.getdoc(settings) or "").partition("Attributes:\n")[2]
+    entries = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", section, re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", re.sub('[`"]', "", text)) for name, text in entries}
+
+
+def _items(hint: Any) -> Any:
+    """The type of the entries of a tuple, None for other types."""
+    kinds = [kind for kind in (hint, *get_args(hint)) if getattr(kind, "__origin__", None) is tuple]
+    return get_args(kinds[0])[0] if kinds else None
+
+
+def _read(name: str, hint: Any, value: Any) -> Any:
+    """A setting from its option; several values stand between commas."""
+    kind = _items(hint)
+    if kind is None:
+        return value
+    if kind is str:
+        return split_names(value)
+    try:
+        return tuple(kind(word) for word in value.split(","))
+    except ValueError:
+        numbers = "whole numbers" if kind is int else "numbers"
+        raise ValueError(
+            f"{name} must be {numbers} with commas between them, got {value!r}"
+        ) from None
+
+
+def _say(*lines: object) -> None:
+    """Print lines as they are, indented, without colours."""
+    console = Console()
+    for line in lines:
+        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+@_command(comparison.Settings, own=[_DATA_DIR, _out("mogp-compare")])
+def compare(given: dict[str, Any], *, data_dir: Path | None, out: Path) -> None:
+    """Train networks under several priors and a Gaussian-mixture network, prune, compare.
+
+    Prints one table: test accuracy with all, half, …, 1 % of the hidden nodes kept (mean and
+    standard deviation over seeds), parameters and seconds of training. Writes compare.png,
+    compare.json and compare.nc. A command that was interrupted goes on where it stopped.
+
+    Example: `mogp compare --data mnist --priors "iid, gbfry(alpha=0.2, tau=5)" --out results`
+    """
+    settings = comparison.suited(**given)
+    rows = comparison.compare(settings, out, data_dir=data_dir, progress=sys.stderr.isatty())
+    Console().print(_table(rows, settings))
+    _say(*(out / name for name in ("compare.png", "compare.json", "compare.nc")))
+
+
+def _table(rows: list[comparison.Row], settings: comparison.Settings) -> Table:
+    table = Table(
+        title=f"{settings.data}: test accuracy (%) with the best hidden nodes kept",
+        caption=f"mean ± standard deviation over {settings.seeds} seeds; ranked by "
+        f"{settings.importance}",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("model", ratio=1)
+    for name in (*(f"{100 * fraction:g} %" for fraction in settings.keep), "params", "sec"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        cells = [f"{a.mean():.1f}\n±{a.std():.1f}" for a in 100 * row.accuracy]
+        cells += ["–"] * (len(settings.keep) - len(cells))
+        table.add_row(row.name, *cells, f"{row.parameters:,}", f"{row.seconds:.0f}")
+    return table
+
+
+@_command(
+    *dict.fromkeys(type(e.settings("small", "digits")) for e in experiments.EXPERIMENTS.values()),
+    own=[
+        _parameter(
+            "name", str, typer.Argument(help=f"One of {', '.join(experiments.EXPERIMENTS)}.")
+        ),
+        _parameter("scale", str, typer.Option(help="small, minutes on digits, or paper."), "small"),
+        _DATA_DIR,
+        _out("mogp-experiment"),
+    ],
+)
+def experiment(given: dict[str, Any], *, name: str, out: Path, **options: Any) -> None:
+    """Repeat the figures and tables of both papers, and more.
+
+    gm-…: Gaussian-mixture layers. pruning-map, pruning-bayes: trained networks and posteriors with
+    fewer and fewer nodes, by several rules. features: what their best nodes know.
+    truncation-error, prior-dependence: networks drawn from the prior beside what is predicted.
+
+    Writes NAME.nc and NAME.png. A command that was interrupted goes on where it stopped.
+
+    Example: `mogp experiment gm-error --data mnist --scale paper --out results`
+    """
+    outcome = experiments.run(name, out, **options, progress=sys.stderr.isatty(), **given)
+    _say(*outcome.lines, *(out / f"{name}.{suffix}" for suffix in ("png", "nc")))
+
+
+@_command(
+    fits.Settings,
+    own=[
+        _parameter("data", Path, typer.Argument(help=_TABLE)),
+        _parameter("test", Path | None, typer.Option(help="Table with the test rows."), None),
+        _out("mogp-fit"),
+    ],
+)
+def fit(given: dict[str, Any], *, data: Path, test: Path | None, out: Path) -> None:
+    """Fit a table of your own: regression or classification by NUTS, with a report.
+
+    Writes report.html with its pictures, fit.json and posterior.nc, from which `mogp predict`
+    works. A command that was interrupted goes on where it stopped.
+
+    Example: `mogp fit houses.csv --target price --out houses`
+    """
+    settings = fits.Settings(**given)
+    record = fits.fit(settings, data, out, test=test, progress=sys.stderr.isatty()).record
+    loo, found = record["scores"]["loo"], record["convergence"]
+    tested = record["scores"].get("test", {})
+    _say(
+        *(f"test {name:<9} {value:.4g}" for name, value in tested.items()),
+        f"leave-one-out nll {loo['nll']:.4g} ± {loo['se']:.2g}",
+        f"{found['divergences']} divergences, R̂ at most {found['r_hat']:.3f}, ESS at least "
+        f"{found['ess']:.0f}",
+        *report.warnings_of(record),
+        *(out / name for name in ("report.html", "fit.json", "posterior.nc")),
+    )
+
+
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(help="Folder that `mogp fit` wrote.")],
+    data: Annotated[Path, typer.Argument(help=_TABLE)],
+    out: Annotated[Path, typer.Option(help="File for the predictions: .csv, .parquet or .npz.")],
+) -> None:
+    """Predict the rows of a table: mean, sd and quantiles, or class probabilities.
+
+    Example: `mogp predict houses new.csv --out predictions.csv`
+    """
+    tables.check_suffix(out)
+    frame = tables.read(data)
+    tables.write(fits.load(folder).predict(frame, str(data)), out)
+    _say(f"{out}: {len(frame)} rows")
+
+
+def main(*arguments: Any) -> None:
+    """Run the command; a mistake of the user is one line and exit code 2, never a traceback.
+
+    Args:
+        *arguments: what stands behind `mogp` on the command line; that of this process if empty.
+    """
+    try:
+        app(args=list(map(str, arguments)) or None, prog_name="mogp")
+    except (ValueError, DataError, FloatingPointError, OSError) as error:
+        sys.stderr.write(f"mogp: {error}\n")
+        sys.exit(2)

@@ -1,1 +1,0 @@
-"""The experiments of both papers, and more: what `mogp experiment` runs."""
