@@ -42,7 +42,6 @@ from mogp.priors._point import SpikeAndSlabLaw
 from mogp.priors._prior import Limit, Prior, check_priors
 
 __all__ = [
-    "GBFRY",
     "Bernoulli",
     "Beta",
     "BetaLaw",
@@ -52,6 +51,7 @@ __all__ = [
     "FiniteGBFRY",
     "FiniteGeneralizedGamma",
     "FromLevy",
+    "GBFRY",
     "Gamma",
     "GammaLaw",
     "GeneralizedGamma",

@@ -179,12 +179,12 @@ class InfinitelyDivisible(Prior):
 
 
 class FromLevy(Prior):
-    """Independent node variances with a density, for any Lévy measure.
+    """The prior with a given limit, also called `from_levy`: for any Lévy measure.
 
-    Infinitely many jumps are thinned: `λ` has density `ρ(x) (1 - e^(-t x)) / p`, with `t` such that
-    it integrates to 1. Finitely many are a spike and slab, with `ρ` divided by its mass as the
-    slab. Where the `p`-th jump is too small for a float, as for a gamma measure at large `p`, it is
-    both: the nodes below are off.
+    The node variances are independent. Infinitely many jumps are thinned: `λ` then has the density
+    `ρ(x) (1 - e^(-t x)) / p`, with `t` such that it integrates to 1. Finitely many jumps are a
+    spike and slab, with `ρ` divided by its mass as the slab. Where the `p`-th jump is too small for
+    a float, as for a gamma measure at large `p`, it is both: the nodes below are off.
 
     Args:
         levy: the Lévy measure `ρ`.
@@ -228,24 +228,7 @@ class FromLevy(Prior):
         return Limit(0.0, self.levy)
 
 
-def from_levy(measure: levy.LevyMeasure) -> FromLevy:
-    """A prior whose limit is a given Lévy measure: `FromLevy(measure)`.
-
-    Args:
-        measure: the Lévy measure `ρ`.
-
-    Returns:
-        The prior.
-
-    Raises:
-        ValueError: if `measure` is not a measure, or has no jumps.
-
-    Example:
-        >>> from mogp import levy, priors
-        >>> priors.from_levy(levy.Stable(0.5)).limit
-        Limit(location=0.0, levy=Stable(alpha=0.5))
-    """
-    return FromLevy(measure)
+from_levy = FromLevy
 
 
 def _check_measure(value: object) -> None:
