@@ -27,6 +27,13 @@ class Jumps(NamedTuple):
         residual_variance: variance of the sum of the jumps not kept, given those kept, of shape
             (...).
         num_real: how many of the sizes are jumps, of shape (...).
+
+    Example:
+        >>> import jax
+        >>> from mogp import levy
+        >>> jumps = levy.Stable(0.5).ranked_jumps(9, key=jax.random.key(0), shape=(3,))
+        >>> jumps.sizes.shape, jumps.residual_mass.shape
+        ((3, 9), (3,))
     """
 
     sizes: Array
@@ -139,7 +146,7 @@ def num_jumps(
     the total are replaced by bounds (Chernoff's) that hold with that probability.
 
     Args:
-        measure: with concrete scalar parameters.
+        measure: with concrete parameters.
         tolerance: relative error, in (0, 1).
         location: `a ≥ 0`, the diffuse part of the limit.
         kurtosis: `E φ⁴ / (E φ²)²` at a centred Gaussian; 6 for ReLU.

@@ -102,7 +102,7 @@ class LevyMeasure(AbstractMeasure):
 
         Example:
             >>> from mogp import levy
-            >>> float(levy.Stable(0.5).moment(1, 4.0))
+            >>> round(float(levy.Stable(0.5).moment(1, 4.0)), 5)
             2.0
         """
         return jnp.exp(self.log_moment_of_log(k, log_of_size(upper)))
@@ -156,7 +156,7 @@ class LevyMeasure(AbstractMeasure):
 
         Example:
             >>> from mogp import levy
-            >>> float(levy.Stable(0.5).inverse_tail(0.5))
+            >>> round(float(levy.Stable(0.5).inverse_tail(0.5)), 5)
             4.0
         """
         return jnp.exp(self.log_inverse_tail(u))
@@ -180,12 +180,6 @@ class LevyMeasure(AbstractMeasure):
 
         Returns:
             Sizes of shape `shape + (num,)` in decreasing order, and what the other jumps add up to.
-
-        Example:
-            >>> import jax
-            >>> from mogp import levy
-            >>> levy.Stable(0.5).ranked_jumps(9, key=jax.random.key(0), shape=(3,)).sizes.shape
-            (3, 9)
         """
         return ranked_jumps(self, check_count("num", num), key, shape)
 
@@ -260,7 +254,7 @@ class Sum(LevyMeasure):
 
     Example:
         >>> from mogp import levy
-        >>> float((levy.Stable(0.5) + levy.Stable(0.5)).tail(4.0))
+        >>> round(float((levy.Stable(0.5) + levy.Stable(0.5)).tail(4.0)), 5)
         1.0
     """
 
@@ -370,7 +364,7 @@ class Rescaled(AbstractRescaled):
 
     Example:
         >>> from mogp import levy
-        >>> float(levy.Rescaled(levy.Stable(0.5), factor=4.0, weight=3.0).tail(4.0))
+        >>> round(float(levy.Rescaled(levy.Stable(0.5), factor=4.0, weight=3.0).tail(4.0)), 5)
         3.0
     """
 

@@ -58,7 +58,7 @@ class Stable(LevyMeasure):
 
     Example:
         >>> from mogp import levy
-        >>> float(levy.Stable(0.5).tail(4.0))
+        >>> round(float(levy.Stable(0.5).tail(4.0)), 5)
         0.5
     """
 

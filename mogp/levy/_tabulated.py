@@ -187,7 +187,7 @@ class CompoundPoisson(AbstractRescaled):
         >>> from mogp import levy
         >>> round(float(levy.CompoundPoisson(3.0, dist.Exponential(1.0)).tail(1.0)), 5)
         1.10364
-        >>> float(levy.CompoundPoisson(3.0, dist.Delta(2.0)).tail(1.0))
+        >>> round(float(levy.CompoundPoisson(3.0, dist.Delta(2.0)).tail(1.0)), 5)
         3.0
     """
 
