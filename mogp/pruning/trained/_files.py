@@ -134,15 +134,13 @@ def _checksum(header: dict[str, Any], body: bytes) -> str:
 
 def _typed(form: Any, dtypes: list[str]) -> Any:
     """The form of a network with the precisions of a file."""
-    leaves, structure = jax.tree.flatten(form)
-    names = iter(dtypes)
-    typed = [
-        jax.ShapeDtypeStruct(leaf.shape, next(names))
-        if eqx.is_array_like(leaf) and hasattr(leaf, "dtype")
-        else leaf
-        for leaf in leaves
-    ]
-    return jax.tree.unflatten(structure, typed)
+    shapes, rest = eqx.partition(form, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    leaves, structure = jax.tree.flatten(shapes)
+    if any(jax.dtypes.canonicalize_dtype(dtype) != dtype for dtype in dtypes):
+        raise ValueError("it holds double precision: set jax_enable_x64")
+    pairs = zip(leaves, dtypes, strict=True)
+    typed = [jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(dtype)) for leaf, dtype in pairs]
+    return eqx.combine(jax.tree.unflatten(structure, typed), rest)
 
 
 def _plain(network: Any) -> dict[str, Any]:

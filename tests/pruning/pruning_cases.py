@@ -1,0 +1,151 @@
+"""Networks that are pruned: ours, others' and mixed ones, all with inputs (n, 6) and 4 outputs."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from mogp import MoGP, inference, nn, priors
+
+HORSESHOE = priors.Horseshoe()
+MODEL = MoGP([HORSESHOE] * 2, bias_scale=0.7)
+WIDTHS = (12, 9)
+X = jax.random.normal(jax.random.key(1), (64, 6))
+Y = jax.random.randint(jax.random.key(2), (64,), 0, 4)
+
+
+class Plain(priors.Prior):
+    """A prior that is not ours: a NumPyro distribution, and no limit."""
+
+    def law(self, width):
+        return dist.HalfNormal(1.0 / width)
+
+
+class Bumps(nn.AbstractNodes):
+    """A layer that is not ours: nodes are bumps around centres, with a slope."""
+
+    centres: jax.Array  # (number, in_size)
+    weights: jax.Array  # (number, out_size)
+    log_variances: Any
+    prior: Any
+    prior_width: int = eqx.field(static=True)
+
+    def __call__(self, x, *, key=None):  # noqa: ARG002
+        return self.design(x) @ self.weights
+
+    def outgoing(self):
+        return self.weights
+
+    def with_outgoing(self, weights):
+        return eqx.tree_at(lambda n: n.weights, self, weights)
+
+    def take(self, kept):
+        return self.take_fields(kept, "centres", "weights")
+
+    def contributions(self, x):
+        return jnp.sum(self.design(x) ** 2, 0) * jnp.sum(self.weights**2, 1)
+
+    def design(self, x):
+        apart = x[:, None, :] - jnp.broadcast_to(self.centres, (len(x), *self.centres.shape))
+        heights = jnp.exp(-jnp.sum(apart**2, -1) / 9)
+        return heights * jnp.broadcast_to(self.root_variances(), heights.shape)
+
+    def refitted(self, change):
+        return eqx.tree_at(lambda n: n.weights, self, self.weights + change)
+
+
+def mlp(key, init_variances="prior"):
+    return MODEL.network(6, 4, WIDTHS, init_variances=init_variances, key=key)
+
+
+def own(key, in_size=6, out_size=4, number=10):
+    keys, prior = jax.random.split(key, 3), Plain()
+    return Bumps(
+        jax.random.normal(keys[0], (number, in_size)),
+        jax.random.normal(keys[1], (number, out_size)),
+        nn.start_variances(prior, number, "prior", key=keys[2]),
+        prior,
+        number,
+    )
+
+
+def mixture(covariance):
+    def build(key):
+        return nn.GMLayer(6, 4, 7, prior=HORSESHOE, covariance=covariance, key=key)
+
+    return build
+
+
+def sequence(key):
+    """A network of two hidden layers, an activation, a linear map, and bumps at the end."""
+    keys = jax.random.split(key, 2)
+    layers = [mlp(keys[0]), eqx.nn.Lambda(jnp.tanh), own(keys[1], in_size=4)]
+    return eqx.nn.Sequential(layers)
+
+
+BUILDERS = {
+    "network": mlp,
+    "diagonal": mixture("diagonal"),
+    "low rank": mixture("low_rank"),
+    "full": mixture("full"),
+    "own layer": own,
+    "sequence": sequence,
+}
+
+
+# Everything is built and called as one compiled function: a single operation takes as long.
+
+
+def build(name, seed=3):
+    """The network of a name."""
+    return eqx.filter_jit(BUILDERS[name])(jax.random.key(seed))
+
+
+def equal(seed=0):
+    """Two hidden layers with equal node variances."""
+    return eqx.filter_jit(mlp)(jax.random.key(seed), "equal")
+
+
+def stack_of(name, num, seed=2):
+    """Several networks with a leading axis."""
+    return eqx.filter_jit(eqx.filter_vmap(BUILDERS[name]))(
+        jax.random.split(jax.random.key(seed), num)
+    )
+
+
+@eqx.filter_jit
+def apply(network, x=X):
+    """Outputs of a network."""
+    return network(x)
+
+
+score = eqx.filter_jit(inference.evaluate)
+
+
+def one_of(stack, *place):
+    """The network at a place of a stack."""
+    return jax.tree.map(
+        lambda a: jnp.asarray(np.asarray(a)[place]) if eqx.is_array(a) else a, stack
+    )
+
+
+def logs(network):
+    return [np.asarray(layer.log_variances) for layer in nn.nodes(network)]
+
+
+def kept_of(network, small):
+    """Which nodes of a network are those of a smaller one, by their variances."""
+    return [np.isin(u, v) for u, v in zip(logs(network), logs(small), strict=True)]
+
+
+def masked(network, kept):
+    """The network without the other nodes, written down."""
+    new = [jnp.asarray(np.where(k, u, -np.inf)) for k, u in zip(kept, logs(network), strict=True)]
+    return nn.with_log_variances(network, new)
+
+
+def mean_square(a, b):
+    return float(np.mean((np.asarray(a) - np.asarray(b)) ** 2))
