@@ -2,3 +2,5 @@
 
 From Python, use `mogp.app.comparison`, `mogp.app.fits` and `mogp.app.experiments`.
 """
+
+__all__: list[str] = []

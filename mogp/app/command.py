@@ -286,3 +286,6 @@ def main(*arguments: Any) -> None:
     except (ValueError, DataError, FloatingPointError, OSError) as error:
         sys.stderr.write(f"mogp: {error}\n")
         sys.exit(2)
+
+
+__all__ = ["app", "main"]

@@ -1,73 +1,32 @@
-"""A user's own table: files, encodings, the two commands, the report, and mistakes."""
+"""`mogp fit` and `mogp predict`: results, the report, kills and mistakes."""
 
 import json
+import math
 import re
 import sys
 
-import arviz_base
 import jax
 import numpy as np
 import pandas as pd
 import pytest
+from app_tables import kinds, numbers
 from closeness import assert_close
 from matplotlib.image import imread
 
-from mogp import MoGP, cli, inference, priors
-from mogp.fitting import _fit as fit_room
-from mogp.fitting import _summaries as summaries
-from mogp.fitting import _tables as tables
+from mogp import MoGP, inference, priors
+from mogp.app import fits, tables
+from mogp.app.command import main
 
 QUICK = ["--prior", "iid", "--samples", "60", "--warmup", "60", "--chains", "2"]
 
 
-@pytest.fixture
-def run(capsys):
-    """Run the command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            cli.main(*map(str, arguments))
-        return caught.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
-def numbers(n=20):
-    """One input, a real target far from 0 and 1, in a table."""
-    x = np.linspace(0.0, 10.0, n)
-    noise = np.random.default_rng(0).normal(size=n)
-    return pd.DataFrame({"dose": x, "effect": 500 + 30 * x + 5 * noise})
-
-
-def kinds(n=24):
-    """Two inputs, one of text, and three classes of text."""
-    rng = np.random.default_rng(1)
-    size = rng.normal(size=n)
-    kind = np.array(["high", "low", "mid"])[np.digitize(size, [-0.5, 0.5])]
-    return pd.DataFrame({"size": size, "colour": np.tile(["red", "blue"], n // 2), "kind": kind})
-
-
 @pytest.fixture(scope="module")
 def regression(tmp_path_factory):
-    """A fit of numbers by the command, interrupted once: folder of the table and of `fit`."""
+    """A fit of numbers by the command: folder of the table and of `fit`."""
     folder = tmp_path_factory.mktemp("regression")
     numbers().to_csv(folder / "data.csv", index=False)
-    arguments = ["fit", str(folder / "data.csv"), "--target", "effect", "--out",
-                 str(folder / "fit"), *QUICK]  # fmt: skip
-    save = inference._checkpoint.save
-
-    def interrupted(*given):
-        save(*given)
-        raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inference._checkpoint, "save", interrupted)
-        with pytest.raises(SystemExit) as caught:
-            cli.main(*arguments)
-    assert caught.value.code == 130
-    assert sorted(path.name for path in folder.iterdir()) == [".fit.part", "data.csv"]
     with pytest.raises(SystemExit) as caught:
-        cli.main(*arguments)
+        main("fit", folder / "data.csv", "--target", "effect", "--out", folder / "fit", *QUICK)
     assert not caught.value.code
     return folder
 
@@ -77,17 +36,53 @@ def classes(tmp_path_factory):
     """A fit of classes with a prior that has jumps: its folder."""
     folder = tmp_path_factory.mktemp("classes")
     kinds().to_csv(folder / "data.csv", index=False)
-    settings = fit_room.Settings(
-        target="kind", prior="horseshoe", num_jumps=3, samples=30, warmup=10, chains=1,
+    settings = fits.Settings(
+        target="kind", prior="horseshoe", jumps=3, samples=30, warmup=10, chains=1,
         test_fraction=0.25,
     )  # fmt: skip
-    fit_room.fit(settings, folder / "data.csv", folder / "fit", progress=False)
+    fits.fit(settings, folder / "data.csv", folder / "fit", progress=False)
     return folder
+
+
+def drawn(frame, target, likelihood, columns=None):
+    """A fit whose draws are networks from the prior: all of a fit, but for the sampling."""
+    settings = fits.Settings(target, prior="horseshoe", width=6)
+    kind = target == "kind"
+    encoding = tables.learn(frame, target, columns, classes=kind, standardise=not kind)
+    model = MoGP([priors.Horseshoe()])
+    keys = jax.random.split(jax.random.key(0), (1, 30))
+    size = len(encoding.classes or "1")
+    x = encoding.inputs(frame)
+    sources = jax.vmap(jax.vmap(lambda k: model.network(x.shape[1], size, 6, key=k)))(keys)
+    y = likelihood.targets(encoding.targets(frame), len(x))
+    x = jax.numpy.asarray(x)
+    posterior = inference.Posterior(sources, likelihood, x, y, key=jax.random.key(1))
+    return fits.Fit(settings, encoding, posterior, {})
+
+
+@pytest.fixture(scope="module")
+def drawn_classes():
+    return drawn(kinds(), "kind", inference.Categorical(3))
 
 
 # --- the commands ---------------------------------------------------------------------------------
 
 
+@pytest.mark.commands
+def test_an_interrupted_fit_goes_on_to_the_same_draws(regression, run, tmp_path, interrupt):
+    arguments = ["fit", regression / "data.csv", "--target", "effect", "--out", tmp_path / "fit"]
+    pieces = interrupt(1)
+    assert run(*arguments, *QUICK)[0] == 130
+    assert [path.name for path in tmp_path.iterdir()] == [".fit.part"]
+    assert run(*arguments, *QUICK)[0] == 0
+    assert len(pieces) > 1
+    assert [path.name for path in tmp_path.iterdir()] == ["fit"]
+    records = [json.loads((f / "fit" / "fit.json").read_text()) for f in (tmp_path, regression)]
+    for name in ("scores", "convergence"):
+        assert records[0][name] == records[1][name]
+
+
+@pytest.mark.commands
 def test_a_fit_is_a_folder_with_report_record_and_posterior(regression):
     assert sorted(path.name for path in regression.iterdir()) == ["data.csv", "fit"]
     folder = regression / "fit"
@@ -108,6 +103,7 @@ def test_a_fit_is_a_folder_with_report_record_and_posterior(regression):
         assert image.std() > 0.05
 
 
+@pytest.mark.commands
 def test_the_report_stands_alone(regression, classes):
     for folder in (regression, classes):
         page = (folder / "fit" / "report.html").read_text()
@@ -117,6 +113,7 @@ def test_the_report_stands_alone(regression, classes):
             assert word in page
 
 
+@pytest.mark.commands
 def test_predictions_come_back_in_units_of_the_target(regression, run, tmp_path):
     new = pd.DataFrame({"dose": [2.0, 8.0], "unused": ["a", "b"]})
     new.to_csv(tmp_path / "new.csv", index=False)
@@ -129,6 +126,7 @@ def test_predictions_come_back_in_units_of_the_target(regression, run, tmp_path)
     assert np.all(np.abs(found["mean"] - (500 + 30 * new["dose"])) < 60)
 
 
+@pytest.mark.commands
 def test_predictions_of_classes_are_probabilities(classes, run, tmp_path):
     np.savez(tmp_path / "new.npz", size=[-2.0, 0.0], colour=["red", "blue"])
     code, _, _ = run("predict", classes / "fit", tmp_path / "new.npz", "--out",
@@ -140,29 +138,48 @@ def test_predictions_of_classes_are_probabilities(classes, run, tmp_path):
     assert set(found["class"]) <= {"high", "low", "mid"}
 
 
+@pytest.mark.commands
 def test_a_loaded_fit_predicts_as_the_fitted_one(classes):
-    first, second = (fit_room.load(classes / "fit") for _ in range(2))
+    first, second = (fits.load(classes / "fit") for _ in range(2))
     table = first.predict(kinds())
     pd.testing.assert_frame_equal(table, second.predict(kinds()))
     assert len(table) == 24
     # the draws are those of the sampler: its own likelihood of the training rows
     posterior = first.posterior
-    x, y = (
-        posterior.data[group][name].values
-        for group, name in (("constant_data", "x"), ("observed_data", "y"))
-    )
+    x, y = posterior.x, np.asarray(posterior.y)
     kept = posterior.data["log_likelihood"]["y"].values.reshape(-1, len(x))
     probabilities = jax.nn.softmax(posterior.predict(x).outputs, axis=-1)
     assert_close(np.log(probabilities[:, np.arange(len(x)), y]), kept, rtol=0, atol=1e-4)
 
 
-def test_predictions_do_not_depend_on_blocks(classes, monkeypatch):
-    fitted, table = fit_room.load(classes / "fit"), kinds().iloc[:7]
-    whole = fitted.predict(table)
-    monkeypatch.setattr(fit_room, "_BLOCK", 3)
-    pd.testing.assert_frame_equal(fitted.predict(table), whole)
+def test_predictions_do_not_depend_on_blocks(drawn_classes, monkeypatch):
+    table = kinds().iloc[:7]
+    whole = drawn_classes.predict(table)
+    assert list(whole) == ["class", "p_high", "p_low", "p_mid"]
+    monkeypatch.setattr(fits, "_BLOCK", 3)
+    pd.testing.assert_frame_equal(drawn_classes.predict(table), whole, rtol=1e-5)
 
 
+def test_predictions_of_numbers_are_in_units_of_the_target():
+    """The same draws with the target in other units: the table follows."""
+    scaled = numbers().assign(effect=7 + 3 * numbers()["effect"])
+    likelihood = inference.Gaussian(0.1)
+    first, second = (drawn(f, "effect", likelihood).predict(f) for f in (numbers(), scaled))
+    for name in ("mean", "q05", "q50", "q95"):
+        assert_close(second[name].to_numpy(), 7 + 3 * first[name].to_numpy(), rtol=1e-4)
+    assert_close(second["sd"].to_numpy(), 3 * first["sd"].to_numpy(), rtol=1e-4)
+    assert ((first["q05"] < first["q50"]) & (first["q50"] < first["q95"])).all()
+
+
+def test_scores_are_in_units_of_the_target():
+    encoding = tables.learn(numbers(), "effect", classes=False, standardise=True)
+    scores = {"nll": 1.0, "rmse": 2.0, "crps": 0.5, "coverage": 0.9}
+    found, scale = fits._in_units(scores, encoding), encoding.target_scale
+    assert found["nll"] == 1.0 + math.log(scale)
+    assert (found["rmse"], found["crps"], found["coverage"]) == (2 * scale, 0.5 * scale, 0.9)
+
+
+@pytest.mark.commands
 def test_a_finished_fit_is_not_written_over(regression, run):
     before = (regression / "fit" / "fit.json").read_bytes()
     code, _, error = run("fit", regression / "data.csv", "--target", "effect", "--out",
@@ -243,9 +260,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing(name, tables_folder, run, tmp_
         (pd.DataFrame({"size": [np.nan], "colour": ["red"]}), "missing or infinite values"),
     ],
 )
-def test_rows_that_cannot_be_predicted_are_named(frame, message, classes):
+def test_rows_that_cannot_be_predicted_are_named(frame, message, drawn_classes):
     with pytest.raises(ValueError, match=re.escape(message)):
-        fit_room.load(classes / "fit").predict(frame)
+        drawn_classes.predict(frame)
 
 
 def test_a_folder_without_a_fit_is_a_mistake(run, tmp_path, tables_folder):
@@ -262,108 +279,3 @@ def test_help_names_the_options(run):
     for option in ("--target", "--inputs", "--prior", "--likelihood", "--test-fraction", "--out"):
         assert option in output
     assert "--out" in run("predict", "--help")[1]
-
-
-# --- tables ---------------------------------------------------------------------------------------
-
-
-def test_inputs_and_targets_are_standardised_by_the_training_rows():
-    frame = numbers().assign(site=["a", "b"] * 10)
-    encoding = tables.learn(frame[:15], "effect", classes=False, standardise=True)
-    x, y = encoding.inputs(frame), encoding.targets(frame)
-    assert_close(x[:15].mean(0), np.zeros(3), rtol=0, atol=1e-12)
-    assert_close(x[:15].std(0), np.ones(3), rtol=1e-12)
-    assert_close(y[:15].std(), 1.0, rtol=1e-12)
-    assert_close(encoding.target_mean + encoding.target_scale * y, frame["effect"], rtol=1e-12)
-    again = tables.Encoding.from_json(json.loads(json.dumps(encoding.to_json())))
-    assert again == encoding
-
-
-def test_labels_do_not_depend_on_the_type_a_file_gave_them():
-    learned = tables.learn(
-        pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0], "y": [10, 9, 10, 2]}),
-        "y", classes=True, standardise=False,
-    )  # fmt: skip
-    assert learned.classes == ("2", "9", "10")
-    for labels in ([2.0, 10.0], ["2", "10"], [2, 10]):
-        frame = pd.DataFrame({"x": [0.0, 0.0], "y": labels})
-        np.testing.assert_array_equal(learned.targets(frame), [0, 2])
-
-
-def test_a_constant_input_is_kept_at_zero():
-    learned = tables.learn(numbers().assign(one=1.0), "effect", classes=False, standardise=True)
-    assert learned.scales[1] == 1
-    assert not learned.inputs(numbers().assign(one=1.0))[:, 1].any()
-
-
-@pytest.mark.parametrize("suffix", ["csv", "npz"])
-def test_tables_come_back_from_files(suffix, tmp_path):
-    tables.write(kinds(), tmp_path / f"table.{suffix}")
-    pd.testing.assert_frame_equal(
-        tables.read(tmp_path / f"table.{suffix}"), kinds(), check_dtype=False
-    )
-
-
-def test_a_matrix_in_an_npz_file_is_columns(tmp_path):
-    np.savez(tmp_path / "a.npz", x=np.arange(6.0).reshape(3, 2), y=np.arange(3))
-    assert list(tables.read(tmp_path / "a.npz")) == ["x0", "x1", "y"]
-
-
-def test_a_split_keeps_the_shares_of_classes():
-    frame = pd.DataFrame({"k": ["a"] * 30 + ["b"] * 20 + ["c"] * 10, "i": range(60)})
-    train, test = tables.split(frame, 0.2, by="k", seed=3)
-    assert sorted([*train["i"], *test["i"]]) == list(range(60))
-    assert dict(test["k"].value_counts()) == {"a": 6, "b": 4, "c": 2}
-    assert len(tables.split(frame, 0.0)[1]) == 0
-    assert not tables.split(frame, 0.2, seed=4)[1].equals(tables.split(frame, 0.2, seed=5)[1])
-
-
-# --- numbers about a posterior --------------------------------------------------------------------
-
-
-def test_leave_one_out_by_importance_is_that_by_quadrature():
-    """Noise unknown, nothing else: draws from the posterior by its grid, evidence by quadrature."""
-    rng = np.random.default_rng(2)
-    y = rng.normal(size=8)
-    kernel = np.array(MoGP([priors.Deterministic()], bias_scale=1.0).sample_kernel(
-        jax.numpy.linspace(-1.0, 1.0, 8)[:, None], key=jax.random.key(0))[0])  # fmt: skip
-    grid = np.linspace(0.01, 6, 3000)
-
-    def log_densities(keep):
-        covariances = kernel[np.ix_(keep, keep)] + grid[:, None, None] ** 2 * np.eye(len(keep))
-        fits = np.einsum("i,gij,j->g", y[keep], np.linalg.inv(covariances), y[keep])
-        log_det = np.linalg.slogdet(covariances)[1]
-        return -(fits + log_det + len(keep) * np.log(2 * np.pi)) / 2
-
-    prior, whole = np.exp(-(grid**2) / 2), log_densities(np.arange(8))
-    without = np.stack([log_densities(np.delete(np.arange(8), i)) for i in range(8)], axis=1)
-    posterior, given_others = prior * np.exp(whole), whole[:, None] - without
-    exact = -np.mean(np.log(posterior.sum() / (prior[:, None] * np.exp(without)).sum(0)))
-    draws = rng.choice(len(grid), size=(4, 2000), p=posterior / posterior.sum())
-    groups = {"posterior": {"noise": grid[draws]}, "log_likelihood": {"y": given_others[draws]}}
-    tree = arviz_base.from_dict(groups)
-    found = summaries.leave_one_out(inference.Posterior(tree, None, inference.Gaussian()))
-    weights = np.exp(-given_others[draws])
-    errors = weights.std((0, 1)) / weights.mean((0, 1)) / np.sqrt(8000)
-    assert abs(found["nll"] - exact) < 4 * errors.mean()  # each row's, as if all erred alike
-    assert found["bad"] == 0
-
-
-def test_ranks_are_uniform_for_draws_from_the_predictions(key):
-    class Fake:
-        def sample(self, *, key):
-            return jax.random.poisson(key, 3.0, (999, 400, 1)).astype(float)
-
-    ranks = summaries.ranks(Fake(), np.random.default_rng(0).poisson(3.0, 400))
-    from scipy import stats
-
-    assert stats.kstest(ranks, "uniform").pvalue > 1e-3
-
-
-def test_two_classes_are_scored_as_classes():
-    one = inference.Predictive(inference.Bernoulli(), np.full((3, 4, 1), 2.0), None)
-    scores = one.evaluate(np.array([1, 1, 1, 0]))
-    assert scores["accuracy"] == 0.75
-    assert set(scores) == {"nll", "accuracy", "brier", "ece"}
-    p = 1 / (1 + np.exp(-2.0))
-    assert_close(scores["brier"], (6 * (1 - p) ** 2 + 2 * p**2) / 4, rtol=1e-5)

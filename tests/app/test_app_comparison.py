@@ -1,4 +1,4 @@
-"""The command, as a user meets it: results on disk, tables, mistakes, kills."""
+"""`mogp compare`, as a user meets it: results on disk, tables, mistakes, kills."""
 
 import json
 import subprocess
@@ -10,24 +10,12 @@ import xarray as xr
 from matplotlib.image import imread
 
 import mogp
-from mogp import cli, compare, inference
+from mogp.app import comparison
 
 QUICK = [
     "compare", "--width", "30", "--epochs", "8", "--seeds", "2", "--components", "3",
     "--priors", "iid, horseshoe, gbfry(alpha=0.5, tau=5)",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            cli.main(*map(str, arguments))
-        return caught.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +28,7 @@ def finished(tmp_path_factory):
     return out, done.stdout
 
 
+@pytest.mark.commands
 def test_the_table_has_every_model_and_fraction(finished):
     _, text = finished
     for word in ("iid", "Horseshoe()", "GBFRY(alpha=", "GM layer, K=3", "100 %", "1 %", "±"):
@@ -48,6 +37,7 @@ def test_the_table_has_every_model_and_fraction(finished):
         assert word in text
 
 
+@pytest.mark.commands
 def test_json_has_settings_versions_and_every_number(finished):
     out, _ = finished
     record = json.loads((out / "compare.json").read_text())
@@ -65,6 +55,7 @@ def test_json_has_settings_versions_and_every_number(finished):
     assert [model["parameters"] for model in record["models"]] == [3190, 3250, 3250, 3 * 778]
 
 
+@pytest.mark.commands
 def test_netcdf_says_the_same_as_json(finished):
     out, _ = finished
     record = json.loads((out / "compare.json").read_text())
@@ -77,6 +68,7 @@ def test_netcdf_says_the_same_as_json(finished):
         assert json.loads(tree.attrs["settings"]) == record["settings"]
 
 
+@pytest.mark.commands
 def test_the_figure_is_a_figure(finished):
     out, _ = finished
     image = imread(out / "compare.png")
@@ -85,6 +77,7 @@ def test_the_figure_is_a_figure(finished):
     assert image.std() > 0.05
 
 
+@pytest.mark.commands
 def test_nothing_else_is_left(finished):
     out, _ = finished
     assert sorted(path.name for path in out.iterdir()) == [
@@ -92,25 +85,18 @@ def test_nothing_else_is_left(finished):
     ]  # fmt: skip
 
 
-def test_an_interrupted_command_goes_on(tmp_path, run, monkeypatch):
-    arguments = ["compare", "--width", "20", "--epochs", "4", "--seeds", "1", "--components", "2",
+@pytest.mark.commands
+def test_an_interrupted_command_goes_on(tmp_path, run, interrupt):
+    arguments = ["compare", "--width", 20, "--epochs", 4, "--seeds", 1, "--components", 2,
                  "--priors", "horseshoe", "--out", tmp_path]  # fmt: skip
-    epochs, run_epoch = [], inference._fit._run_epoch
-
-    def interrupted(*args):
-        epochs.append(1)
-        if len(epochs) == 7:  # the third epoch of the second model
-            raise KeyboardInterrupt
-        return run_epoch(*args)
-
-    monkeypatch.setattr(inference._fit, "_run_epoch", interrupted)
+    epochs = interrupt(6)  # the second epoch of the second model
     code, _, error = run(*arguments)
-    assert (code, error.count("\n")) == (130, 1)
-    assert "goes on from the last epoch" in error
+    assert code == 130
+    assert error == "mogp: interrupted; the same command goes on from its last checkpoint\n"
     assert not list(tmp_path.glob("compare.*"))
     code, _, _ = run(*arguments)
     assert code == 0
-    assert len(epochs) == 7 + 2
+    assert len(epochs) == 4 + 4
     assert len(json.loads((tmp_path / "compare.json").read_text())["models"]) == 2
 
 
@@ -122,8 +108,8 @@ def test_an_interrupted_command_goes_on(tmp_path, run, monkeypatch):
         (["--priors", ""], "priors must name at least one prior"),
         (["--priors", "gbfry(alpha=1.5, tau=5)"], "alpha must be in (0, 1), got 1.5"),
         (["--priors", "gbfry(alpha=0.5, tau=0.4)"], "tau must be above 1, got 0.4"),
-        (["--rank", "size"], "rank must be one of"),
-        (["--rank", "variance"], "variances are all equal"),
+        (["--importance", "size"], "importance must be one of"),
+        (["--importance", "variance"], "variances are all equal"),
         (["--keep", "1, 0.5, 0"], "keep must be in (0, 1], got 0.0"),
         (["--keep", "1.5"], "keep must be in (0, 1], got 1.5"),
         (["--keep", "half"], "keep must be numbers with commas between them, got 'half'"),
@@ -132,7 +118,7 @@ def test_an_interrupted_command_goes_on(tmp_path, run, monkeypatch):
         (["--epochs", "0"], "epochs must be an integer of at least 1, got 0"),
         (["--seeds", "-1"], "seeds must be an integer of at least 1, got -1"),
         (["--components", "-1"], "components must be an integer of at least 1, got -1"),
-        (["--temperature", "0"], "temperature must be above 0, got 0"),
+        (["--prior-temperature", "0"], "prior_temperature must be above 0, got 0"),
         (["--batch-size", "5000"], "batch_size must be at most n = 1438, got 5000"),
     ],
 )
@@ -167,19 +153,27 @@ def test_a_corrupted_data_file_is_a_mistake(tmp_path, run):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.commands
 def test_a_failed_write_leaves_no_file(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise OSError("no space left on device")
 
-    settings = compare.Settings(
+    settings = comparison.Settings(
         width=10, epochs=1, seeds=1, components=0, priors=("horseshoe",), keep=(1.0, 0.5)
     )
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", broken)
     with pytest.raises(OSError, match="no space left"):
-        compare.compare(settings, tmp_path, progress=False)
+        comparison.compare(settings, tmp_path, progress=False)
     assert sorted(path.name for path in tmp_path.glob("*compare*")) == [
         "compare.json", "compare.nc",
     ]  # fmt: skip
+
+
+def test_settings_suit_the_data():
+    assert comparison.suited() == comparison.Settings()
+    large = comparison.suited("fashion-mnist", seeds=1, keep=(0.1, 0.5))
+    assert (large.width, large.epochs, large.batch_size, large.seeds) == (500, 10, 100, 1)
+    assert large.keep == (1.0, 0.5, 0.1)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], []])
@@ -191,6 +185,7 @@ def test_help_says_what_there_is(arguments, run, monkeypatch):
     if arguments[:1] == ["compare"]:
         for option in ("--data", "--priors", "--hidden", "--width", "--epochs", "--seeds", "--out"):
             assert option in text
+        assert "number of hidden layers" in " ".join(text.replace("│", "").split())
 
 
 def test_version(run):
