@@ -27,11 +27,11 @@ class Style(NamedTuple):
 # Okabe and Ito's colours with distinct markers and dashes: readable in grey and by everyone.
 STYLES = (
     Style("#D55E00", "s", "-"),
-    Style("#0072B2", "o", (0, (4, 1.5))),
-    Style("#009E73", "^", "--"),
-    Style("#CC79A7", "D", "-."),
-    Style("#E69F00", "v", ":"),
-    Style("#56B4E9", "P", (0, (6, 1.5, 1, 1.5))),
+    Style("#0072B2", "o", "--"),
+    Style("#009E73", "^", "-."),
+    Style("#CC79A7", "D", ":"),
+    Style("#E69F00", "v", (0, (6, 1.5, 1, 1.5))),
+    Style("#56B4E9", "P", (0, (5, 3))),
 )
 ORANGE, BLUE, GREY = STYLES[0].color, STYLES[1].color, "0.55"
 
