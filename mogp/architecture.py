@@ -20,7 +20,8 @@ class AbstractArchitecture(eqx.Module):
     """Depth, activation, scales and priors of a fully connected network ([DW], Section 2).
 
     What finite networks (`mogp.nn`) and infinitely wide ones (`mogp.limit`) have in common. The
-    architecture to use is `mogp.MoGP`, which adds the functions of both rooms as methods.
+    architecture to use is `mogp.MoGP`, which adds the functions of both rooms as methods; one of
+    your own is a subclass with the four fields below.
 
     Attributes:
         priors: the distribution of the node variances, one `Prior` for each hidden layer.
@@ -57,9 +58,17 @@ def layer_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> list[tu
         bias_scale: `σ_b ≥ 0`, likewise.
         layers: the number of layers of weights.
 
+    Returns:
+        A list of `layers` pairs.
+
     Raises:
         ValueError: if a scale is out of range, is a distribution, or if the number of scales is not
             the number of layers.
+
+    Example:
+        >>> from mogp.architecture import layer_scales
+        >>> layer_scales(1.5, (0.1, 0.0), layers=2)
+        [(1.5, 0.1), (1.5, 0.0)]
     """
     check_scales(weight_scale, bias_scale, layers)
     weights = _one_a_layer("weight_scale", weight_scale, layers)
@@ -74,7 +83,10 @@ def layer_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> list[tu
 
 
 def check_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> None:
-    """Raise a `ValueError` unless concrete scales are in range and as many as layers of weights."""
+    """Raise a `ValueError` unless concrete scales are in range and as many as layers of weights.
+
+    The arguments are those of `layer_scales`; distributions are allowed here.
+    """
     for scale in _one_a_layer("weight_scale", weight_scale, layers):
         if not isinstance(scale, Distribution):
             check_between("weight_scale", scale, 0)
@@ -88,6 +100,6 @@ def _one_a_layer(name: str, value: Scale, layers: int) -> tuple[Any, ...]:
     values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * layers
     if len(values) != layers:
         raise ValueError(
-            f"{name} must be one number, or one a layer of weights ({layers}), got {value}"
+            f"{name} must be one number, or one for each layer of weights ({layers}), got {value}"
         )
     return values

@@ -33,7 +33,13 @@ class LayerJumps(NamedTuple):
 def numbers_of_jumps(
     layers: Sequence[Layer], activation: Activation, num_jumps: NumJumps, tolerance: float
 ) -> tuple[int, ...]:
-    """Jumps to keep in every layer; as many as the tolerance asks for without a number.
+    """The number of jumps to keep in each layer; 0 in layers without jumps.
+
+    Args:
+        layers: the hidden layers, from `layers_of`.
+        activation: that of the model.
+        num_jumps: one number, or one for each layer; None asks for what meets the tolerance.
+        tolerance: the wanted relative error of the variances in each layer, for `levy.num_jumps`.
 
     Raises:
         ValueError: if a number is below 1, their number is not that of the layers, or parameters
@@ -75,10 +81,17 @@ def draw_jumps(
     shape: tuple[int, ...],
     dtype: jnp.dtype | None = None,
 ) -> tuple[LayerJumps, ...]:
-    """Draws of the jumps of layers, of the sample shape `shape`.
+    """Draws of the jumps of layers.
 
     Not to be compiled as a part of something larger: what `levy` compiles serves every layer and
     every prior of the same family.
+
+    Args:
+        layers: the layers.
+        nums: the number of jumps of each, from `numbers_of_jumps`.
+        key: a random key.
+        shape: the shape of the sample, which leads all axes of the result.
+        dtype: the precision of the result; None leaves that of the measure.
     """
     drawn = (
         _draw(layer, num, k, shape)

@@ -65,27 +65,40 @@ def layers_of(model: AbstractArchitecture) -> list[Layer]:
 
 
 def skeleton(model: AbstractArchitecture) -> AbstractArchitecture:
-    """The model without its priors, for computations to which the jumps are given.
+    """The model with `Deterministic` priors, for computations to which the jumps are given.
 
-    All models with the same activation and scales share what is compiled then.
+    All models with the same activation and scales then share what is compiled.
     """
     return eqx.tree_at(lambda m: m.priors, model, (Deterministic(),) * model.depth)
 
 
 def input_pair(model: AbstractArchitecture, x: Array, y: Array) -> Pair:
-    """`Σ¹ = σ_b² + σ_v² ⟨x, x'⟩ / d` of all pairs."""
+    """The kernel `Σ¹ = σ_b² + σ_v² ⟨x, x'⟩ / d` before the first hidden layer.
+
+    Args:
+        model: an architecture.
+        x: points, of shape (n, d).
+        y: points, of shape (m, d).
+    """
     weight_scale, bias_scale = model.scales[0]
     inner = Pair(jnp.sum(x**2, -1), precise_matmul(x, y.T), jnp.sum(y**2, -1))
     return inner.map(lambda k: bias_scale**2 + weight_scale**2 / x.shape[-1] * k)
 
 
 def precise_matmul(a: Array, b: Array) -> Array:
-    """A matrix product in full precision, on accelerators too."""
+    """The matrix product of `a` (n, k) and `b` (k, m) in full precision, on accelerators too."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def diffuse_step(layer: Layer, mass: Real, activation: Activation, pair: Pair) -> Pair:
-    """`σ_b² + σ_v² m E φ φ'`: a layer whose node variances sum to `m`, none of which matters."""
+    """The kernel `σ_b² + σ_v² m E φ φ'` behind infinitely many nodes, none of which matters.
+
+    Args:
+        layer: the layer, of which only the scales are used.
+        mass: `m`, the sum of all node variances.
+        activation: `φ`.
+        pair: the kernel before the layer.
+    """
     after = Pair(
         activation.second_moment(pair.xx),
         pair.through(activation.kernel),
@@ -95,5 +108,5 @@ def diffuse_step(layer: Layer, mass: Real, activation: Activation, pair: Pair) -
 
 
 def gaussian_prefix(layers: Sequence[Layer]) -> int:
-    """How many layers come before the first with jumps."""
+    """The number of layers before the first with jumps; all, if none has jumps."""
     return next((i for i, layer in enumerate(layers) if not layer.is_gaussian), len(layers))

@@ -39,6 +39,9 @@ def gm_particles(layer: GMLayer, num: int, *, key: Array) -> Neurons:
         num: number `m` of neurons, at least 1.
         key: a random key.
 
+    Returns:
+        The neurons: directions of shape (m, d) and amplitudes of shape (L, m).
+
     Raises:
         ValueError: if `num` is not an integer of at least 1.
 
@@ -75,6 +78,9 @@ def to_mean_field(layer: GMLayer, width: int, *, key: Array) -> MeanFieldLayer:
         layer: the layer.
         width: number of neurons, at least 1.
         key: a random key.
+
+    Returns:
+        The layer of neurons.
 
     Raises:
         ValueError: if `width` is not an integer of at least 1.
@@ -123,6 +129,9 @@ def fit_mixture(
         activation: that of the layer.
         floor: added to all variances, for components of few neurons; at least 0.
         key: a random key, for the starting point.
+
+    Returns:
+        The layer, without a prior.
 
     Raises:
         ValueError: if an argument is outside its range or the shapes do not match.

@@ -81,23 +81,31 @@ def test_design_gives_the_outputs(sources):
 
 
 @WHICH
-def test_log_marginal_likelihood(which, method, data, sources):
-    law = stats.multivariate_normal(np.zeros(12), noisy(kernel_of(sources[which], data[0])))
-    expected = sum(law.logpdf(column) for column in np.asarray(data[1]).T)
-    assert_close(log_likelihood(sources[which], *data, NOISE, method), expected, 1e-8)
+def test_likelihood_prediction_and_leave_one_out(which, method, data, sources):
+    """The formulas, and refits without a point, by NumPy; draws by their moments."""
+    source, (x, y) = sources[which], data
+    regression = limit.condition(source, x, y, noise_scale=NOISE, method=method)
+    assert isinstance(regression, limit.Regression)
+    own, cross, new = kernel_of(source, x), kernel_of(source, NEW, x), kernel_of(source, NEW)
+    law, columns = stats.multivariate_normal(np.zeros(12), noisy(own)), np.asarray(y)
+    expected = sum(law.logpdf(column) for column in columns.T)
+    assert_close(regression.log_marginal_likelihood(), expected, 1e-8)
 
-
-@WHICH
-def test_prediction(which, method, data, sources):
-    x, y = data
-    regression = limit.condition(sources[which], x, y, noise_scale=NOISE, method=method)
-    cross, own = kernel_of(sources[which], NEW, x), kernel_of(sources[which], NEW)
-    inverse = np.linalg.inv(noisy(kernel_of(sources[which], x)))
-    mean = cross @ inverse @ np.asarray(y)
-    covariance = own - cross @ inverse @ cross.T
+    inverse = np.linalg.inv(noisy(own))
+    mean, covariance = cross @ inverse @ columns, new - cross @ inverse @ cross.T
     predicted = regression.predict(NEW)
     assert_close(predicted.mean, mean, 1e-8, 1e-9)
     assert_close(predicted.variance, np.diag(covariance), 1e-8, 1e-9)
+
+    left = regression.leave_one_out()
+    for i in range(12):
+        rest = np.arange(12) != i
+        weights = np.linalg.solve(noisy(own[np.ix_(rest, rest)]), own[rest, i])
+        at, variance = weights @ columns[rest], own[i, i] - weights @ own[rest, i] + NOISE**2
+        assert_close(left.mean[i], at, 1e-8, 1e-9)
+        assert_close(left.variance[i], variance, 1e-8)
+        logs = stats.norm.logpdf(columns[i], at, np.sqrt(variance))
+        assert_close(left.log_density[i], logs, 1e-7, 1e-9)
 
     num = 20_000
     draws = np.asarray(regression.sample(NEW, key=jax.random.key(2), num_samples=num))
@@ -110,22 +118,6 @@ def test_prediction(which, method, data, sources):
     for output in range(2):
         off = np.cov(draws[:, :, output].T) - covariance
         assert np.all(np.abs(off) < 4.5 * errors + 1e-6)
-
-
-@WHICH
-def test_leave_one_out_equals_refits(which, method, data, sources):
-    def fit(x, y):
-        return limit.condition(sources[which], x, y, noise_scale=NOISE, method=method)
-
-    left = fit(*data).leave_one_out()
-    for i in (0, 5, 11):
-        rest = [jnp.delete(a, i, axis=0) for a in data]
-        refit = fit(*rest).predict(data[0][i : i + 1])
-        variance = refit.variance[0] + NOISE**2
-        assert_close(left.mean[i], refit.mean[0], 1e-8, 1e-9)
-        assert_close(left.variance[i], variance, 1e-8)
-        expected = stats.norm.logpdf(data[1][i], refit.mean[0], np.sqrt(variance))
-        assert_close(left.log_density[i], expected, 1e-8)
 
 
 def test_one_observation_and_the_view_of_the_model(data, sources):
@@ -189,46 +181,63 @@ def test_blocks_of_points(sources):
 
 def with_scale(source, scale):
     """The same, with another weight scale of all layers."""
-    model = source.model if isinstance(source, limit.Path) else source
     if isinstance(source, limit.Path):
-        changed = eqx.tree_at(lambda m: m.weight_scale, model, scale)
-        return eqx.tree_at(lambda p: p.model, source, changed)
-    return eqx.tree_at(lambda m: m.weight_scale, source, scale)
+        return eqx.tree_at(lambda p: p.model.weight_scale, source, scale)
+    if isinstance(source, MoGP):
+        return eqx.tree_at(lambda m: m.weight_scale, source, scale)
+    return eqx.tree_at(
+        lambda n: [layer.weight_scale for layer in (n.inputs, *n.layers)],
+        source,
+        [scale] * (1 + len(source.layers)),
+    )
 
 
-@needs_x64
+STEP = 1e-5
+NOISES = jnp.array([0.2, 0.3, 0.5])
+
+
+@eqx.filter_jit
+def views(source, x, y, method):
+    """Values, gradients and differences: all in one, since compiling is what takes time."""
+
+    def f(point):  # noise, scale, and a shift of the points
+        moved = with_scale(source, point[1])
+        return log_likelihood(moved, x + point[None, 2:], y, point[0], method)
+
+    def of_log(log_noise):
+        return log_likelihood(source, x, y, jnp.exp(log_noise), method)
+
+    def difference(f, point, steps):
+        return (jax.vmap(f)(point + steps) - jax.vmap(f)(point - steps)) / (2 * STEP)
+
+    point, at = jnp.array([NOISE, 1.1, 0.05, -0.1]), jnp.array([-1.0])
+    steps = STEP * jnp.eye(4)
+    first = jax.grad(f)(point), difference(f, jnp.tile(point, (4, 1)), steps)
+    slope = jax.grad(of_log)
+    second = jax.hessian(of_log)(-1.0), difference(slope, at, jnp.full((1,), STEP))[0]
+    forward = jax.jacfwd(of_log)(-1.0), slope(-1.0)
+    given = limit.condition(source, x, y, noise_scale=NOISE, method=method)
+    draws = given.sample(NEW, key=jax.random.key(0), num_samples=2)
+    many = jax.vmap(lambda noise: log_likelihood(source, x, y, noise, method))(NOISES)
+    return first, second, forward, many, (given.predict(NEW), given.leave_one_out(), draws)
+
+
 @WHICH
-def test_gradients_against_finite_differences(which, method, data, sources):
-    y = data[1]
-
-    def f(noise, scale, shift):
-        x = data[0] + shift[None]
-        return log_likelihood(with_scale(sources[which], scale), x, y, noise, method)
-
-    point = (NOISE, 1.1, jnp.asarray([0.05, -0.1]))
-    gradient = jax.jit(jax.grad(f, argnums=(0, 1, 2)))(*point)
-    h = 1e-5
-    assert_close(gradient[0], (f(NOISE + h, *point[1:]) - f(NOISE - h, *point[1:])) / (2 * h), 1e-6)
-    difference = (f(NOISE, 1.1 + h, point[2]) - f(NOISE, 1.1 - h, point[2])) / (2 * h)
-    assert_close(gradient[1], difference, 1e-6)
-    for i in range(2):
-        step = jnp.zeros(2).at[i].set(h)
-        difference = (f(*point[:2], point[2] + step) - f(*point[:2], point[2] - step)) / (2 * h)
-        assert_close(gradient[2][i], difference, 1e-5, 1e-6)
-
-
-@needs_x64
-@WHICH
-def test_second_derivatives(which, method, data, sources):
-    """The closed form of the gradient can itself be differentiated, forward and backward."""
-
-    def f(log_noise):
-        return log_likelihood(sources[which], *data, jnp.exp(log_noise), method)
-
-    h, slope = 1e-5, jax.jit(jax.grad(f))
-    difference = (slope(-1.0 + h) - slope(-1.0 - h)) / (2 * h)
-    assert_close(jax.jit(jax.hessian(f))(-1.0), difference, 1e-6)
-    assert_close(jax.jit(jax.jacfwd(f))(-1.0), slope(-1.0), 1e-9)
+def test_derivatives_jit_and_vmap(which, method, data, sources):
+    """The closed form of the gradient is right, and can itself be differentiated both ways."""
+    source, (x, y) = sources[which], data
+    first, second, forward, many, compiled = views(source, x, y, method)
+    if X64:
+        assert_close(*first, 1e-5, 1e-6)
+        assert_close(first[0][:2], first[1][:2], 1e-6)
+        assert_close(*second, 1e-6)
+        assert_close(*forward, 1e-9)
+    loop = [log_likelihood(source, x, y, noise, method) for noise in NOISES]
+    assert_close(many, loop, 1e-10)
+    given = limit.condition(source, x, y, noise_scale=NOISE, method=method)
+    draws = given.sample(NEW, key=jax.random.key(0), num_samples=2)
+    eager = given.predict(NEW), given.leave_one_out(), draws
+    jax.tree.map(lambda a, b: assert_close(a, b, 1e-8, 1e-9), compiled, eager)
 
 
 @needs_x64
@@ -248,35 +257,13 @@ def test_derivative_of_the_factor():
 def test_gradient_of_a_network(data, sources):
     """Hidden weights and node variances may be learnt with the last layer integrated out."""
     network = sources["network"]
-    gradient = eqx.filter_grad(lambda n: log_likelihood(n, *data, NOISE, "low_rank"))(network)
+    gradient = eqx.filter_jit(
+        eqx.filter_grad(lambda n: log_likelihood(n, *data, NOISE, "low_rank"))
+    )(network)
     assert np.all(np.asarray(gradient.weights[-1]) == 0)
     for leaf in (gradient.weights[0], gradient.log_variances[1]):
         assert np.all(np.isfinite(leaf))
         assert np.any(np.asarray(leaf) != 0)
-
-
-@WHICH
-def test_jit_and_vmap(which, method, data, sources):
-    source, (x, y) = sources[which], data
-    noises = jnp.asarray([0.2, 0.3, 0.5])
-    loop = [log_likelihood(source, x, y, noise, method) for noise in noises]
-    f = lambda noise: log_likelihood(source, x, y, noise, method)  # noqa: E731
-    assert_close(jax.vmap(f)(noises), loop, 1e-10)
-    assert_close(jax.jit(f)(0.3), loop[1], 1e-10)
-
-    @eqx.filter_jit
-    def everything(source, x, y, new):
-        given = limit.condition(source, x, y, noise_scale=NOISE, method=method)
-        draws = given.sample(new, key=jax.random.key(0), num_samples=2)
-        return given.predict(new), given.leave_one_out(), draws
-
-    given = limit.condition(source, x, y, noise_scale=NOISE, method=method)
-    eager = (
-        given.predict(NEW),
-        given.leave_one_out(),
-        given.sample(NEW, key=jax.random.key(0), num_samples=2),
-    )
-    jax.tree.map(lambda a, b: assert_close(a, b, 1e-8, 1e-9), everything(source, x, y, NEW), eager)
 
 
 def test_vmap_over_draws_of_the_mixture(data):
@@ -306,17 +293,16 @@ def test_single_precision(which, method, data, sources):
     np.testing.assert_allclose(ours.mean, theirs.mean, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(ours.variance, theirs.variance, rtol=1e-3, atol=1e-4)
 
-    twice = jnp.concatenate([x, x])
-    slope = jax.grad(
-        lambda noise: log_likelihood(source, twice, jnp.concatenate([y, y]), noise, method)
-    )
+    twice = jnp.concatenate([x, x]), jnp.concatenate([y, y])
+
+    @jax.jit
+    def views(noise):
+        regression = limit.condition(source, *twice, noise_scale=noise, method=method)
+        slope = jax.grad(lambda noise: log_likelihood(source, *twice, noise, method))(noise)
+        return regression.log_marginal_likelihood(), regression.predict(x).mean, slope
+
     for tiny in (1e-2, 1e-4, 1e-6):
-        regression = limit.condition(
-            source, twice, jnp.concatenate([y, y]), noise_scale=tiny, method=method
-        )
-        assert np.isfinite(regression.log_marginal_likelihood())
-        assert np.all(np.isfinite(regression.predict(x).mean))
-        assert np.isfinite(slope(jnp.float32(tiny)))
+        assert all(np.all(np.isfinite(value)) for value in views(jnp.float32(tiny)))
 
 
 @pytest.mark.skipif(not X64, reason="mixed precision needs float64")
