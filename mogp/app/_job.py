@@ -112,15 +112,8 @@ class Job(NamedTuple):
             KeyboardInterrupt: if it was interrupted; the same call goes on from its checkpoint.
         """
         defaults: dict[str, Any] = {"checkpoint": self.checkpoint(name), "progress": self.progress}
-        return finished(
-            inference.fit(
-                start,
-                self.data.x_train,
-                self.data.y_train,
-                description=name,
-                **defaults | options,
-            )
-        )
+        rows = self.data.x_train, self.data.y_train
+        return finished(inference.fit(start, *rows, description=name, **defaults | options))
 
 
 def finished(result: Any) -> Any:

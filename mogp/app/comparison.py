@@ -209,39 +209,24 @@ def _fit(
 
 def _row(job: Job, name: str, fit: inference.Fit, keep: np.ndarray, accuracy: Any, nll: Any) -> Row:
     trained = jax.tree.leaves(eqx.filter(fit.model, nn.trainable(fit.model)))
-    return Row(
-        name=name,
-        parameters=sum(array.size for array in trained) // job.settings.seeds,
-        seconds=float(fit.history["seconds"].sum()),
-        keep=keep,
-        accuracy=np.asarray(accuracy),
-        nll=np.asarray(nll),
-        history=fit.history,
-    )
+    parameters = sum(array.size for array in trained) // job.settings.seeds
+    seconds = float(fit.history["seconds"].sum())
+    scores = np.asarray(accuracy), np.asarray(nll)
+    return Row(name, parameters, seconds, keep, *scores, fit.history)
 
 
 def _save(rows: list[Row], settings: Settings, out: Path) -> None:
     models = [
         {
-            "name": row.name,
-            "parameters": row.parameters,
-            "seconds": row.seconds,
-            "keep": row.keep.tolist(),
-            "accuracy": row.accuracy.tolist(),
-            "nll": row.nll.tolist(),
+            "name": row.name, "parameters": row.parameters, "seconds": row.seconds,
+            "keep": row.keep.tolist(), "accuracy": row.accuracy.tolist(), "nll": row.nll.tolist(),
             "final_loss": np.atleast_1d(row.history["loss"].values[-1]).tolist(),
         }
         for row in rows
-    ]
-    _job.write_record(
-        out / "compare.json",
-        {
-            "command": "mogp compare",
-            "settings": asdict(settings),
-            "environment": _job.environment(),
-            "models": models,
-        },
-    )
+    ]  # fmt: skip
+    record: dict[str, Any] = {"command": "mogp compare", "settings": asdict(settings)}
+    record |= {"environment": _job.environment(), "models": models}
+    _job.write_record(out / "compare.json", record)
     groups: dict[str, xr.Dataset] = {}
     for row in rows:
         more = {"parameters": row.parameters, "seconds": row.seconds}

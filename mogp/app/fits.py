@@ -85,12 +85,9 @@ class Settings(_job.Settings):
     def model(self) -> MoGP:
         """The model, whose scales of all layers are unknown, LogNormal(0, 1) a priori."""
         layers = self.hidden + 1
-        return MoGP(
-            [priors_room.parse(self.prior)] * self.hidden,
-            self.activation,
-            weight_scale=[dist.LogNormal(0.0, 1.0)] * layers,
-            bias_scale=[dist.LogNormal(0.0, 1.0)] * layers,
-        )
+        scales = [dist.LogNormal(0.0, 1.0)] * layers
+        priors = [priors_room.parse(self.prior)] * self.hidden
+        return MoGP(priors, self.activation, weight_scale=scales, bias_scale=scales)
 
 
 class Fit(NamedTuple):
@@ -137,12 +134,7 @@ class Rows(NamedTuple):
 
 
 def fit(
-    settings: Settings,
-    data: Path,
-    out: Path,
-    *,
-    test: Path | None = None,
-    progress: bool = True,
+    settings: Settings, data: Path, out: Path, *, test: Path | None = None, progress: bool = True
 ) -> Fit:
     """Fit a table and write a folder with the posterior, a record and a report.
 
@@ -174,20 +166,11 @@ def fit(
     key = jax.random.key(settings.seed)
     posterior = _job.finished(
         inference.nuts(
-            settings.model(),
-            train.x,
-            train.y,
-            key=key,
-            likelihood=law,
-            width=settings.width,
-            num_jumps=settings.jumps,
-            num_warmup=settings.warmup,
-            num_samples=settings.samples,
-            num_chains=settings.chains,
-            checkpoint=work / "nuts.ckpt",
-            progress=progress,
+            settings.model(), train.x, train.y, key=key, likelihood=law, width=settings.width,
+            num_jumps=settings.jumps, num_warmup=settings.warmup, num_samples=settings.samples,
+            num_chains=settings.chains, checkpoint=work / "nuts.ckpt", progress=progress,
         )
-    )
+    )  # fmt: skip
     scores = {"loo": _in_units(inference.leave_one_out(posterior), encoding)}
     if held_out is not None:
         scores["test"] = _in_units(posterior.evaluate(*held_out, key=key), encoding)
@@ -300,13 +283,9 @@ def _prepared(
         by = settings.target if settings.has_classes else None
         frame, held_out = tables.split(frame, settings.test_fraction, by=by, seed=settings.seed)
     encoding = tables.learn(
-        frame,
-        settings.target,
-        settings.inputs,
-        classes=settings.has_classes,
-        standardise=settings.likelihood in ("gaussian", "student_t"),
-        source=source,
-    )
+        frame, settings.target, settings.inputs, classes=settings.has_classes,
+        standardise=settings.likelihood in ("gaussian", "student_t"), source=source,
+    )  # fmt: skip
     law = _likelihood(settings, encoding)
 
     def encoded(frame: pd.DataFrame, source: str) -> Rows:
@@ -335,11 +314,9 @@ def _likelihood(settings: Settings, encoding: tables.Encoding) -> inference.Like
             f"{list(encoding.classes or ())[:10]}"
         )
     kinds = {
-        "gaussian": inference.Gaussian,
-        "student_t": inference.StudentT,
-        "bernoulli": inference.Bernoulli,
-        "poisson": inference.Poisson,
-    }
+        "gaussian": inference.Gaussian, "student_t": inference.StudentT,
+        "bernoulli": inference.Bernoulli, "poisson": inference.Poisson,
+    }  # fmt: skip
     return kinds[settings.likelihood]()
 
 

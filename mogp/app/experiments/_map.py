@@ -15,15 +15,8 @@ from matplotlib.figure import Figure
 from mogp import MoGP, inference, nn, pruning
 from mogp.app import _job
 from mogp.app._job import Job, plural
-from mogp.app.experiments._pruning import (
-    ROWS,
-    Settings,
-    layer_priors,
-    lines,
-    map_settings,
-    rule_of_paper,
-    size_curves,
-)
+from mogp.app.experiments import _pruning
+from mogp.app.experiments._pruning import ROWS, Settings
 from mogp.app.experiments._registry import Experiment, Groups
 
 
@@ -39,7 +32,7 @@ class Rule(NamedTuple):
 
 def rules(text: str) -> list[Rule]:
     """The rule of [DW] first."""
-    paper = rule_of_paper(text)
+    paper = _pruning.rule_of_paper(text)
     return [
         Rule(paper, paper),
         Rule("contribution", "contribution"),
@@ -78,7 +71,7 @@ class _Trainer(NamedTuple):
         """A network after all epochs; `scratch` is iid by maximum likelihood."""
         s, data, (d, classes) = self.settings, self.job.data, self.job.sizes
         kind = "iid" if text == "scratch" else text
-        model = MoGP(layer_priors(kind, s.hidden, width, classes), bias_scale=1.0)
+        model = MoGP(_pruning.layer_priors(kind, s.hidden, width, classes), bias_scale=1.0)
         by_start, by_fit = jax.random.split(jax.random.fold_in(jax.random.key(s.seed), seed))
         name = f"{text} {width} {seed}"
         return self.job.fit(
@@ -194,12 +187,12 @@ def _plot(settings: Settings, groups: Groups) -> Figure:
     curves = {k: tuple(g[s].values for s in ("keep", "accuracy", "nll")) for k, g in shown.items()}
     layers = f"{settings.hidden} hidden layers of {settings.width} nodes"
     title = f"{layers}, {settings.epochs} epochs, {plural(settings.seeds, 'run')}"
-    return size_curves(settings, curves, title)
+    return _pruning.size_curves(settings, curves, title)
 
 
 EXPERIMENTS = [
     Experiment(
         "pruning-map", "trained networks with fewer and fewer nodes, by several rules",
-        map_settings, _run, _plot, lines, keeps_checkpoints=True,
+        _pruning.map_settings, _run, _plot, _pruning.lines, keeps_checkpoints=True,
     )
 ]  # fmt: skip

@@ -15,20 +15,11 @@ from matplotlib.figure import Figure
 from mogp import MoGP, inference, nn, plots, priors, pruning
 from mogp.app import _job
 from mogp.app._job import Job
-from mogp.app.experiments._pruning import (
-    LABELS,
-    NODES,
-    ROWS,
-    Settings,
-    cell,
-    layer_priors,
-    lines,
-    posterior_settings,
-    published,
-    rule_of_paper,
-    size_curves,
-)
+from mogp.app.experiments import _pruning
+from mogp.app.experiments._pruning import ROWS, Settings
 from mogp.app.experiments._registry import Experiment, Groups
+
+NODES, LABELS = 30, 800  # what `features` looks at, as in [DW]
 
 
 def drawn(job: Job, text: str) -> inference.Posterior:
@@ -37,7 +28,7 @@ def drawn(job: Job, text: str) -> inference.Posterior:
     Both experiments find the same chains in the folder of checkpoints.
     """
     s, data, (_, classes) = job.settings, job.data, job.sizes
-    layers = layer_priors(text, s.hidden, s.width, classes)
+    layers = _pruning.layer_priors(text, s.hidden, s.width, classes)
     if text == "gbfry":
         layers = [priors.GBFRY(alpha=dist.Uniform(0.0, 1.0), tau=2.0)] * s.hidden
     draws = ("data", "epochs", "width", "hidden", "seed", "seeds", "draws", "step_size")
@@ -63,8 +54,10 @@ def _run_bayes(job: Job) -> Groups:
     settings, data, groups = job.settings, job.data, {}
     for text in settings.priors:
         posterior = drawn(job, text)
-        rules = ((rule_of_paper(text), False), ("contribution", False), ("contribution", True))
-        for importance, repair in rules:
+        paper = _pruning.rule_of_paper(text)
+        for importance, repair in (
+            (paper, False), ("contribution", False), ("contribution", True)
+        ):  # fmt: skip
             curve = pruning.posterior_curve(
                 posterior, data.x_test, data.y_test, settings.keep, importance=importance,
                 x_train=data.x_train[:ROWS], repair=repair,
@@ -89,7 +82,7 @@ def _plot_bayes(settings: Settings, groups: Groups) -> Figure:
         if not name.endswith(": contribution")
     }
     layers = f"{settings.hidden} hidden layers of {settings.width} nodes"
-    return size_curves(settings, curves, f"draws of {settings.seeds} chains, {layers}")
+    return _pruning.size_curves(settings, curves, f"draws of {settings.seeds} chains, {layers}")
 
 
 # --- features -------------------------------------------------------------------------------------
@@ -169,10 +162,10 @@ def _accuracy(x: Array, x_test: Array, y: Array, y_test: Array) -> float:
 
 def _lines(settings: Settings, groups: Groups) -> list[str]:
     rows = [f"test accuracy (%) from {NODES} nodes and {LABELS} labels, mean ± sd over chains"]
-    others = published(settings.name, settings.data)
+    others = _pruning.published(settings.name, settings.data)
     for name, group in groups.items():
         for rule in [key for key in group.data_vars if str(key).startswith("by_")]:
-            cells = [cell(100 * layer) for layer in group[rule].values]
+            cells = [_pruning.cell(100 * layer) for layer in group[rule].values]
             rows.append(f"  {f'{name}, {rule}':<36}" + "".join(cells))
         if name in others:
             rows.append(f"  {name + ', [DW], 2000 nodes':<36}{others[name][1.0]:>12.0f}")
@@ -201,12 +194,12 @@ def _plot_features(settings: Settings, groups: Groups) -> Figure:
 EXPERIMENTS = [
     Experiment(
         "pruning-bayes", "posteriors with fewer and fewer nodes",
-        partial(posterior_settings, "pruning-bayes"), _run_bayes, _plot_bayes, lines,
-        keeps_checkpoints=True,
+        partial(_pruning.posterior_settings, "pruning-bayes"), _run_bayes, _plot_bayes,
+        _pruning.lines, keeps_checkpoints=True,
     ),
     Experiment(
         "features", "what the best nodes of a posterior know",
-        partial(posterior_settings, "features"), _run_features, _plot_features, _lines,
+        partial(_pruning.posterior_settings, "features"), _run_features, _plot_features, _lines,
         keeps_checkpoints=True,
     ),
 ]  # fmt: skip

@@ -180,8 +180,9 @@ def _plot_truncation(settings: Settings, groups: Groups) -> Figure:
             ax.plot(epsilon, measured, marker, color=colour, markersize=4.5, label=label)
         ax.set(xscale="log", yscale="log")
         plots.tidy(ax, "threshold ε", "", plural(depth, "hidden layer"))
-        if ax is not panels[0]:
-            ax.sharey(panels[0])
+    low, high = zip(*(ax.get_ylim() for ax in panels), strict=True)
+    for ax in panels:
+        ax.set_ylim(min(low), max(high))
     panels[0].set_ylabel("relative error of the output")
     first = [data for data in datasets if data.attrs["depth"] == depths[0]]
     for data, (colour, marker, _) in zip(first, plots.STYLES, strict=False):
@@ -302,17 +303,9 @@ def _plot_dependence(_: Settings, groups: Groups) -> Figure:
     middle.set(xscale="log", yscale="log")
     plots.number_ticks(middle.yaxis)
     right.set(xscale="log", yscale="log")
-    texts = (
-        (
-            "P(|Z₁| > s)",
-            "P(|Z₂| > s given |Z₁| > s)",
-            "two outputs: widest networks, limit (lines)",
-        ),
-        ("width p", "Kolmogorov distance", "an output: distance to the limit"),
-        ("width p", "largest node variance", "5, 50, 95 %; limit (lines)"),
-    )
-    for ax, labels in zip(axes[0], texts, strict=True):
-        plots.tidy(ax, *labels)
+    plots.tidy(left, "P(|Z₁| > s)", "P(|Z₂| > s given |Z₁| > s)", "two outputs; limit (lines)")
+    plots.tidy(middle, "width p", "Kolmogorov distance", "an output: distance to the limit")
+    plots.tidy(right, "width p", "largest node variance", "5, 50, 95 %; limit (lines)")
     return figure
 
 

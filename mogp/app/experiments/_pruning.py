@@ -13,8 +13,6 @@ from mogp.app.experiments._registry import Groups
 
 KEEP = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
 ROWS = 10_000  # training rows that importances average over and repairs fit to
-LABELS = 800
-NODES = 30  # that `features` looks at
 
 
 @dataclass(frozen=True)
