@@ -55,7 +55,9 @@ class MeasureLaw(NodeVarianceLaw):
 
     def cdf(self, value: ArrayLike) -> Array:
         """The probability `P(λ ≤ value)`, elementwise."""
-        return 1 - self.measure.tail(value) / self.measure.total_mass
+        value = as_float(value)
+        below = 1 - self.measure.tail(value) / self.measure.total_mass
+        return jnp.where(value > self.measure.support[0], below, 0)
 
     def icdf(self, q: ArrayLike) -> Array:
         """The `q`-quantile, elementwise for `q` in [0, 1]."""
