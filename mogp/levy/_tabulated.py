@@ -107,10 +107,13 @@ class FromDensity(AbstractTabulated):
     ) -> None:
         self.limits = _checked_support(support)
         self.label = getattr(density, "__name__", repr(density))
-        # Tracers that the function closes over become part of the tree, the rest is static.
-        function, traced = jax.closure_convert(density, jnp.ones((), jnp.result_type(float)))
+        # Arrays and tracers that the function closes over become part of the tree: so measures made
+        # under `vmap` can leave it (`jax.closure_convert` would keep those tracers inside).
+        one = jnp.ones((), jnp.result_type(float))
+        converted = eqx.filter_closure_convert(density, one)
+        traced, fixed = eqx.partition(converted, eqx.is_array)
         self.function = jax.tree_util.Partial(  # type: ignore[no-untyped-call]
-            lambda traced, x: function(x, *traced), traced
+            lambda traced, x: eqx.combine(traced, fixed)(x), traced
         )
         self.table = None  # type: ignore[assignment]
         self.table = self._tabulated()
