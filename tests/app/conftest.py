@@ -22,7 +22,7 @@ def run(capsys):
 
 @pytest.fixture
 def interrupt(monkeypatch):
-    """Ctrl-C during the given piece of work (an epoch, some draws), counted from now on.
+    """Ctrl-C during the given piece of work (an epoch, some draws), counted from now on; or never.
 
     Returns the list of the pieces done, one entry each.
     """

@@ -191,7 +191,7 @@ def _plot_truncation(settings: Settings, groups: Groups) -> Figure:
         last.plot(rank, data["expected"].values, color=colour, linewidth=1.2)
         last.plot(rank, data["power_law"].values, "k:", linewidth=0.9)
     last.set(xscale="log", yscale="log", ylim=(1e-9, 10))
-    plots.tidy(last, "rank r", "node variance", "ranked λ: drawn, limit, power law (dots)")
+    plots.tidy(last, "rank r", "node variance", "ranked λ; limit and power law (dots)")
     return figure
 
 
