@@ -55,23 +55,21 @@ def sghmc(
 
     Let `U` be minus the log-density of all parameters, node variances as `log λ` with the Jacobian,
     `n` the number of rows, `B` that of a batch, `h = √(step_size / n)`, `f` the friction and `T`
-    the temperature. A step of Chen, Fox and Guestrin (2014), in symplectic order, is
+    the temperature. A step is that of Chen, Fox and Guestrin (2014), with the gradient ahead,
 
     ```
     q ← q + h p
-    p ← (1 - f) p - h ∇U(q) + √(T (1 - (1 - f)²)) ε,    ε ~ N(0, 1),
+    p ← (1 - f) p - h ∇U(q) + √(2 f T) ε,    ε ~ N(0, 1),
     ```
 
-    with `U` estimated from the batch, so that `step_size` is the learning rate of the mean loss, as
-    in `fit`. The stationary density is the posterior to the power of `1 / T`, up to errors of order
-    `h²`, and up to the noise of the minibatches, for which nothing is corrected. At small friction
-    and steps, and `T = 1`, it raises the variance in a direction where the mean loss of a row has
-    curvature `c`, at the end of an epoch, by the factor
-
-    `1 + r/2 - tanh(r/2)`,    `r = step_size · n · c / (f · B)`.
-
-    That is `1 + r³/24` for small `r`: the noise of the batches of one epoch cancels.
-    `posterior.statistics` has the kinetic temperature, which shows some of the heating.
+    and with `U` estimated from the batch, so that `step_size` is the learning rate of the mean
+    loss, as in `fit`. The stationary density is the posterior to the power of `1 / T`, up to errors
+    of order `h²`, and up to the noise of the batches, for which nothing is corrected. Let the mean
+    loss of a row have curvature `c` in some direction, and `r = step_size · n · c / (f · B)`. At
+    `T = 1`, and with `f n / B` well above 1, this noise raises the variance in that direction, at
+    the end of an epoch, by the factor `1 + r/2 - tanh(r/2)`. That is about `1 + r³/24` for small
+    `r`, because the batches of an epoch visit each row once. The kinetic temperature, in
+    `statistics`, is about `1 + r/2` on average over all directions.
 
     Gradients alone hardly mix over node variances and the parameters of their priors. At the end of
     epochs with noise, and for every layer of nodes in the network, each `λ_j` is therefore drawn by
@@ -163,7 +161,7 @@ def sghmc(
 
     settings = plan._asdict() | {"num_epochs": num_epochs, "cycles": cycles}
     settings |= {"num_chains": num_chains, "scales": dict(scales or {})}
-    attrs = {
+    attrs: dict[str, Any] = {
         "inference_library": "mogp",
         "model": described(model),
         "width": None if width is None else [layer.number for layer in starts.layers],
@@ -223,10 +221,13 @@ class _Run(AbstractRun):
         )
 
     def like(self, done: int) -> tuple[State, Any]:
-        room = int(self.kept[:done].sum()), done
-        zero = jnp.asarray(0)
-        state, *found = eqx.filter_eval_shape(self._advance, self.first, zero, zero, False, room)
-        return state, tuple(found)
+        zero, one = jnp.asarray(0), (1, 1)
+        state, *found = eqx.filter_eval_shape(self._advance, self.first, zero, zero, False, one)
+        lengths = int(self.kept[:done].sum()), done
+        return state, tuple(
+            jax.tree.map(lambda a: jax.ShapeDtypeStruct((num, *a.shape[1:]), a.dtype), each)  # noqa: B023
+            for num, each in zip(lengths, found, strict=True)
+        )
 
     def _advance(
         self, state: State, start: Array, count: Array, noisy: bool, room: tuple[int, int]
