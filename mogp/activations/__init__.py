@@ -27,9 +27,9 @@ from mogp.activations._piecewise import Identity, LeakyReLU, ReLU
 from mogp.activations._smooth import GELU, Erf, Tanh
 
 __all__ = [
-    "GELU",
     "Activation",
     "Erf",
+    "GELU",
     "Identity",
     "LeakyReLU",
     "Quadrature",

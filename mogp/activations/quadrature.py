@@ -14,6 +14,17 @@ from jax import Array
 
 from mogp._arrays import safe_sqrt
 
+__all__ = [
+    "Rule",
+    "Scalar",
+    "derivative",
+    "expect_one",
+    "expect_two",
+    "half_line_rule",
+    "hermite_rule",
+    "weighted_sum",
+]
+
 Scalar = Callable[[Array], Array]
 Rule = tuple[np.ndarray, np.ndarray]
 
