@@ -76,7 +76,7 @@ def test_the_map_of_a_linear_model_is_ridge_regression(temperature, numbers, key
 
 
 def test_parameters_of_the_likelihood_are_learned(numbers, key):
-    """The mode of `(w, log s)` with the prior of the noise and its Jacobian, by SciPy; two seeds."""
+    """The mode of `(w, log s)` with the prior of the noise and its Jacobian, by SciPy, twice."""
     x, y = (np.asarray(a, float) for a in numbers)
     result = inference.fit(
         lambda key: Line(0.1 * jax.random.normal(key, (3, 1))), *numbers, key=key,
