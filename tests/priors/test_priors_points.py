@@ -142,6 +142,7 @@ def measure_quadrature(law, low=-90.0, high=60.0):
     return u, weights * np.exp(np.asarray(log_density_of_log(law, jnp.asarray(u))))
 
 
+@pytest.mark.statistical
 @needs_x64
 @pytest.mark.parametrize(
     ("measure", "high"),
