@@ -49,9 +49,8 @@ class Bumps(nn.AbstractNodes):
         return jnp.sum(self.design(x) ** 2, 0) * jnp.sum(self.weights**2, 1)
 
     def design(self, x):
-        apart = x[:, None, :] - jnp.broadcast_to(self.centres, (len(x), *self.centres.shape))
-        heights = jnp.exp(-jnp.sum(apart**2, -1) / 9)
-        return heights * jnp.broadcast_to(self.root_variances(), heights.shape)
+        apart = x[:, None, :] - self.centres[None]
+        return jnp.exp(-jnp.sum(apart**2, -1) / 9) * self.root_variances()[None]
 
     def refitted(self, change):
         return eqx.tree_at(lambda n: n.weights, self, self.weights + change)

@@ -37,7 +37,10 @@ def stack():
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_compact_is_the_masked_network_only_smaller(name):
-    """Of any Equinox module with layers of nodes, ours or not; and what it keeps is the best."""
+    """Of any Equinox module with layers of nodes, ours or not; and what it keeps is the best.
+
+    Repaired it has the same nodes, and comes closer to the whole network.
+    """
     network = build(name)
     sizes = [len(u) for u in logs(network)]
     small = pruning.compact(network, 0.4, x_train=X)
@@ -49,6 +52,11 @@ def test_compact_is_the_masked_network_only_smaller(name):
         assert np.min(np.asarray(s)[k]) >= np.max(np.asarray(s)[~k])
     assert [layer.prior_width for layer in nn.nodes(small)] == sizes
     assert np.isfinite(eqx.filter_jit(nn.log_prior)(small))
+    fitted = pruning.compact(network, 0.4, x_train=X, repair=True)
+    whole = apply(network)
+    assert mean_square(apply(fitted), whole) < mean_square(apply(small), whole)
+    for before, after in zip(logs(small), logs(fitted), strict=True):
+        np.testing.assert_array_equal(before, after)
     curve = pruning.curve(network, X, Y, [1.0, 0.4])
     for found, each in zip(curve.nll, (network, small), strict=True):
         assert_close(found, score(each, X, Y).nll, rtol=1e-7)

@@ -77,10 +77,9 @@ def test_all_chains_keep_as_many_nodes_of_a_layer(posterior):
     for budget in ("global", "greedy"):
         small = pruning.compact_posterior(posterior, 0.4, budget=budget, x_train=X)
         assert sum(small.sources.widths) == 9
-    tiny = nn.with_log_variances(
-        posterior.sources, [u - 20 * (i == 0) for i, u in enumerate(logs(posterior.sources))]
-    )
-    changed = dataclasses.replace(posterior, sources=jax.tree.map(jnp.asarray, tiny))
+    first, second = (jnp.asarray(u) for u in logs(posterior.sources))
+    tiny = nn.with_log_variances(posterior.sources, [first - 20, second])
+    changed = dataclasses.replace(posterior, sources=tiny)
     small = pruning.compact_posterior(changed, 0.4, importance="variance", budget="global")
     assert small.sources.widths == (1, 8)
 

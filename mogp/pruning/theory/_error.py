@@ -167,8 +167,8 @@ def error(
         assert outcome is not None
         mean = jnp.where(jnp.isinf(lower), jnp.inf, jnp.mean(outcome.mean, 0))
         spread = _spread(layers, outcome, activation.growth())
-    draws = (None, None) if outcome is None else (outcome.error, outcome.square)
-    return PruningError(mean, spread, lower, upper, *draws, jnp.stack(kept))
+    draws, variances = (None, None) if outcome is None else (outcome.error, outcome.square)
+    return PruningError(mean, spread, lower, upper, draws, variances, jnp.stack(kept))
 
 
 def _spread(layers: Sequence[Layer], outcome: Outcome, growth: float) -> Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -11,7 +12,9 @@ from mogp._checks import check_choice
 BUDGETS = ("equal", "global", "greedy")
 
 
-def select(importances: Sequence[Array], counts: ArrayLike, budget: str) -> tuple[Array, ...]:
+def select(
+    importances: Sequence[Array], counts: ArrayLike | Sequence[int], budget: str
+) -> tuple[Array, ...]:
     """Which nodes stay, one boolean array a layer.
 
     - `"equal"`: the best `counts[l]` of layer `l`, as in [DW];
@@ -43,7 +46,11 @@ def select(importances: Sequence[Array], counts: ArrayLike, budget: str) -> tupl
         [[True, False, True], [False, True]]
     """
     check_choice("budget", budget, BUDGETS)
-    counts = jnp.asarray(counts)
+    return _select(importances, jnp.asarray(counts), budget)
+
+
+@eqx.filter_jit
+def _select(importances: Sequence[Array], counts: Array, budget: str) -> tuple[Array, ...]:
     places = [_places(s) for s in importances]
     if budget == "equal":
         return tuple(place < count for place, count in zip(places, counts, strict=True))

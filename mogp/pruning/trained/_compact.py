@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -113,21 +114,26 @@ def mask(
     options = Options(importance, budget, x_train=x_train, y_train=y_train, key=key)
     options.check(network)
     counts = counts_kept(keep, nodes, widths(network))
-    return masked(network, select(options.importances(network), counts, budget))
+    return masked(network, options.importances(network), jnp.asarray(counts), budget)
 
 
-def masked(network: Any, kept: Sequence[Array]) -> Any:
-    """The network with `log λ = -∞` where the boolean arrays of each layer are False."""
+@eqx.filter_jit
+def masked(network: Any, importances: Sequence[Array], counts: Array, budget: str) -> Any:
+    """The network with `log λ = -∞` for all but the best nodes."""
+    kept = select(importances, counts, budget)
     logs = [layer.log_variances for layer in nn.nodes(network)]
     new = [jnp.where(stays, u, -jnp.inf) for stays, u in zip(kept, logs, strict=True)]
     return nn.with_log_variances(network, new)
+
+
+_take = eqx.filter_jit(nn.take)
 
 
 def cut(network: Any, importances: Sequence[Array], counts: Sequence[int], options: Options) -> Any:
     """The smaller network, with importances at hand."""
     kept = select(importances, counts, options.budget)
     numbers = [jnp.asarray(np.flatnonzero(np.asarray(stays))) for stays in kept]
-    small = nn.take(network, numbers)
+    small = _take(network, numbers)
     if not options.repair:
         return small
     assert options.x_train is not None

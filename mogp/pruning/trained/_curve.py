@@ -11,7 +11,6 @@ from jax.typing import ArrayLike
 
 from mogp import nn
 from mogp.inference import Scores, evaluate
-from mogp.pruning.trained._budget import select
 from mogp.pruning.trained._compact import cut, masked
 from mogp.pruning.trained._importances import Importance
 from mogp.pruning.trained._network import check_classes, check_rows, each_of, over_stack, widths
@@ -105,7 +104,7 @@ def _masked(
     network: Any, found: tuple[Array, ...], nodes: Array, budget: str, x: Array, y: Array
 ) -> Scores:
     def at(counts: Array) -> Scores:
-        small = masked(network, select(found, counts, budget))
+        small = masked(network, found, counts, budget)
         result: Scores = over_stack(network, evaluate)(small, x, y)
         return result
 
@@ -124,8 +123,8 @@ def _repaired(
     """Scores of a network at all sizes, or of each in a stack: their shapes may differ."""
     if nn.is_stack(network):
         each = [
-            _repaired(*one, nodes, options, x, y)
-            for one in each_of((network, found), len(found[0]))
+            _repaired(one, values, nodes, options, x, y)
+            for one, values in each_of((network, found), len(found[0]))
         ]
         stacked: Scores = jax.tree.map(lambda *a: jnp.stack(a, axis=1), *each)
         return stacked

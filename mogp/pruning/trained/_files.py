@@ -139,7 +139,7 @@ def _typed(form: Any, dtypes: list[str]) -> Any:
     if any(jax.dtypes.canonicalize_dtype(dtype) != dtype for dtype in dtypes):
         raise ValueError("it holds double precision: set jax_enable_x64")
     pairs = zip(leaves, dtypes, strict=True)
-    typed = [jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(dtype)) for leaf, dtype in pairs]
+    typed = [leaf.update(dtype=jnp.dtype(dtype)) for leaf, dtype in pairs]
     return eqx.combine(jax.tree.unflatten(structure, typed), rest)
 
 
@@ -163,7 +163,8 @@ def _multiplied(network: nn.DependentMLP) -> dict[str, Any]:
         jnp.full((network.in_size,), 1 / math.sqrt(network.in_size)),
         *(layer.root_variances() for layer in network.layers),
     ]
-    for i, (layer, root) in enumerate(zip((network.inputs, *network.layers), roots, strict=True)):
+    layers: list[Any] = [network.inputs, *network.layers]
+    for i, (layer, root) in enumerate(zip(layers, roots, strict=True)):
         scale = jnp.broadcast_to(root.astype(layer.weights.dtype), layer.weights.shape)
         result[f"weights{i}"] = layer.weight_scale * scale * layer.weights
         result[f"biases{i}"] = layer.bias_scale * layer.biases

@@ -77,17 +77,16 @@ def counts_kept(
         if isinstance(keep, int | np.integer):
             raise not_a_fraction(int(keep))
         return _counts_of_fraction(keep, widths)
-    wanted = list(nodes) if isinstance(nodes, Sequence) else [nodes] * len(widths)
+    wanted: Sequence[Any] = nodes if isinstance(nodes, Sequence) else [nodes] * len(widths)
     if len(wanted) != len(widths):
         raise ValueError(
             f"nodes must be one number, or one for each hidden layer ({len(widths)}), got {nodes}"
         )
-    for layer, (count, width) in enumerate(zip(wanted, widths, strict=True)):
-        if check_count("nodes", count) > width:
-            raise ValueError(
-                f"nodes must be at most {width} in hidden layer {layer + 1}, got {count}"
-            )
-    return tuple(int(count) for count in wanted)
+    counts = tuple(check_count("nodes", count) for count in wanted)
+    for layer, (count, width) in enumerate(zip(counts, widths, strict=True), start=1):
+        if count > width:
+            raise ValueError(f"nodes must be at most {width} in hidden layer {layer}, got {count}")
+    return counts
 
 
 def _counts_of_fraction(keep: float, widths: Sequence[int]) -> tuple[int, ...]:

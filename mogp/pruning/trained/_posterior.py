@@ -83,13 +83,14 @@ def compact_posterior(
         ValueError: as `compact` does.
 
     Example:
-        >>> import jax
+        >>> import equinox as eqx, jax, jax.numpy as jnp
         >>> from mogp import MoGP, inference, priors, pruning
-        >>> x = jax.numpy.linspace(-1.0, 1.0, 8)[:, None]
-        >>> posterior = inference.sghmc(
-        ...     MoGP([priors.Horseshoe()]).network(1, 1, 20, key=jax.random.key(0)), x, x[:, 0],
-        ...     key=jax.random.key(1), likelihood="gaussian", num_warmup=2, num_samples=2,
-        ...     num_chains=1, progress=False,
+        >>> model, x, y = MoGP([priors.Horseshoe()]), jnp.ones((5, 3)), jnp.zeros(5, int)
+        >>> keys = jax.random.split(jax.random.key(0), (2, 4))  # two chains of four draws
+        >>> draw = lambda key: model.network(3, 2, 20, key=key)
+        >>> posterior = inference.Posterior(
+        ...     eqx.filter_vmap(eqx.filter_vmap(draw))(keys), inference.Categorical(2), x, y,
+        ...     key=jax.random.key(1),
         ... )
         >>> pruning.compact_posterior(posterior, 0.1, importance="norm").sources.widths
         (2,)
@@ -136,16 +137,17 @@ def posterior_curve(
         ValueError: as `compact` does, or if `keep` is empty.
 
     Example:
-        >>> import jax
+        >>> import equinox as eqx, jax, jax.numpy as jnp
         >>> from mogp import MoGP, inference, priors, pruning
-        >>> x, y = jax.numpy.linspace(-1.0, 1.0, 8)[:, None], jax.numpy.arange(8) % 2
-        >>> posterior = inference.sghmc(
-        ...     MoGP([priors.Horseshoe()]).network(1, 2, 20, key=jax.random.key(0)), x, y,
-        ...     key=jax.random.key(1), likelihood="categorical", num_warmup=2, num_samples=3,
-        ...     num_chains=1, progress=False,
+        >>> model, x, y = MoGP([priors.Horseshoe()]), jnp.ones((5, 3)), jnp.zeros(5, int)
+        >>> keys = jax.random.split(jax.random.key(0), (2, 4))  # two chains of four draws
+        >>> draw = lambda key: model.network(3, 2, 20, key=key)
+        >>> posterior = inference.Posterior(
+        ...     eqx.filter_vmap(eqx.filter_vmap(draw))(keys), inference.Categorical(2), x, y,
+        ...     key=jax.random.key(1),
         ... )
         >>> pruning.posterior_curve(posterior, x, y, [1.0, 0.1]).draw_nll.shape
-        (2, 1, 3)
+        (2, 2, 4)
     """
     options = Options(importance, budget, repair, ridge, x_train, y_train, key)
     sources = _check(posterior, options)
