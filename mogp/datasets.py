@@ -62,7 +62,13 @@ _CHECKSUMS = {
 
 
 class DataError(Exception):
-    """A data file is missing, cannot be downloaded, or is not the file it should be."""
+    """A data file is missing, cannot be downloaded, or is not the file it should be.
+
+    Example:
+        >>> from mogp import datasets
+        >>> issubclass(datasets.DataError, Exception)
+        True
+    """
 
 
 class Dataset(NamedTuple):

@@ -191,17 +191,3 @@ def environment() -> dict[str, Any]:
 def plural(number: int, noun: str) -> str:
     """A number and a noun: 1 seed, 2 seeds."""
     return f"{number} {noun}{'s' * (number != 1)}"
-
-
-__all__ = [
-    "Job",
-    "Settings",
-    "check_writable",
-    "environment",
-    "finished",
-    "plural",
-    "scores_by_keep",
-    "write_figure",
-    "write_record",
-    "write_tree",
-]

@@ -320,4 +320,4 @@ def _likelihood(settings: Settings, encoding: tables.Encoding) -> inference.Like
     return kinds[settings.likelihood]()
 
 
-__all__ = ["LIKELIHOODS", "Fit", "Rows", "Settings", "class_shares", "fit", "load", "predictions"]
+__all__ = ["Fit", "LIKELIHOODS", "Rows", "Settings", "class_shares", "fit", "load", "predictions"]

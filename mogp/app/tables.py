@@ -11,7 +11,7 @@ import pandas as pd
 
 from mogp._files import whole_file
 
-SUFFIXES = (".csv", ".parquet", ".npz")
+_SUFFIXES = (".csv", ".parquet", ".npz")
 _MOST_LEVELS = 20  # a column of text with more values holds names or typing errors
 
 
@@ -92,8 +92,10 @@ def _read_npz(path: Path) -> pd.DataFrame:
 def check_suffix(path: Path) -> str:
     """The end of a file's name, or a `ValueError` unless such files can be read and written."""
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{path} must end in {', '.join(SUFFIXES)}, got {suffix or 'no suffix'!r}")
+    if suffix not in _SUFFIXES:
+        raise ValueError(
+            f"{path} must end in {', '.join(_SUFFIXES)}, got {suffix or 'no suffix'!r}"
+        )
     return suffix
 
 
@@ -165,14 +167,9 @@ class Encoding:
 
 
 def learn(
-    frame: pd.DataFrame,
-    target: str,
-    columns: Sequence[str] | None = None,
-    *,
-    classes: bool,
-    standardise: bool,
-    source: str = "the table",
-) -> Encoding:
+    frame: pd.DataFrame, target: str, columns: Sequence[str] | None = None, *, classes: bool,
+    standardise: bool, source: str = "the table",
+) -> Encoding:  # fmt: skip
     """The encoding that suits training rows.
 
     Args:
@@ -211,16 +208,8 @@ def learn(
             )
         if standardise:
             mean, scale = float(values.mean()), float(values.std())
-    return Encoding(
-        columns=tuple(columns),
-        target=target,
-        levels=levels,
-        means=tuple(numbers.mean(0).tolist()),
-        scales=tuple(scales.tolist()),
-        classes=labels,
-        target_mean=mean,
-        target_scale=scale,
-    )
+    means = tuple(numbers.mean(0).tolist()), tuple(scales.tolist())
+    return Encoding(tuple(columns), target, levels, *means, labels, mean, scale)
 
 
 def is_label(frame: pd.DataFrame, target: str, source: str = "the table") -> bool:
@@ -251,10 +240,7 @@ def split(
 
 
 def _numbers(
-    frame: pd.DataFrame,
-    columns: Sequence[str],
-    levels: dict[str, tuple[str, ...]],
-    source: str,
+    frame: pd.DataFrame, columns: Sequence[str], levels: dict[str, tuple[str, ...]], source: str
 ) -> np.ndarray:
     """Inputs before they are standardised, of shape (n, d)."""
     check_complete(frame, columns, source)
@@ -345,7 +331,6 @@ def _some(rows: pd.Index) -> str:
 
 
 __all__ = [
-    "SUFFIXES",
     "Encoding",
     "check_complete",
     "check_suffix",
