@@ -16,8 +16,7 @@ def fingerprint(*trees: Any) -> str:
     """A checksum of the arrays in trees, with their shapes and types; random keys are arrays."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(trees):
-        is_key = hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
@@ -56,9 +55,13 @@ def description(value: Any) -> str:
         return _of_function(value)
     if value is None or isinstance(value, str):
         return repr(value)
-    if np.size(value) > 16:
+    if np.size(value) > 16 or _is_key(value):
         return f"{value.dtype}{list(value.shape)} {fingerprint(value)}"
     return repr(np.asarray(value).tolist())
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _of_function(function: Any) -> str:

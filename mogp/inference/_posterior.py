@@ -201,20 +201,9 @@ def load_posterior(
         True
     """
     stored = _stored.load(Path(path), model, likelihood)
-    observed = None if stored.method is None else Observed(stored.x, stored.y, stored.method)
-    return Posterior(
-        stored.sources,
-        stored.likelihood,
-        stored.x,
-        stored.y,
-        observed,
-        stored.parameters,
-        stored.statistics,
-        stored.epochs,
-        lambda: stored.prior,
-        stored.attrs,
-        key=stored.key,
-    )
+    method = stored.pop("method")
+    observed = None if method is None else Observed(stored["x"], stored["y"], method)
+    return Posterior(observed=observed, **stored)
 
 
 @eqx.filter_jit

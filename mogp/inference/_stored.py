@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -27,22 +27,6 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _ENGINE: Any = "h5netcdf"
-
-
-class Stored(NamedTuple):
-    """What a file holds of a posterior; see `Posterior`."""
-
-    sources: Any
-    likelihood: Likelihood
-    x: Array
-    y: Array
-    method: str | None
-    parameters: dict[str, Array]
-    statistics: dict[str, np.ndarray]
-    epochs: dict[str, np.ndarray]
-    prior: dict[str, Array]
-    attrs: dict[str, Any]
-    key: Array
 
 
 def described(model: Any) -> str:
@@ -89,8 +73,11 @@ def save(posterior: Any, summary: "xr.DataTree", path: Path) -> None:
                 one.to_netcdf(part, mode="a", group=group, engine=_ENGINE)
 
 
-def load(path: Path, model: Any, likelihood: str | Likelihood | None) -> Stored:
-    """Read a file, and rebuild the functions from the model that was given to the sampler."""
+def load(path: Path, model: Any, likelihood: str | Likelihood | None) -> dict[str, Any]:
+    """The fields of the posterior in a file, its functions rebuilt from the model.
+
+    In place of `observed` there is its `method`, or None.
+    """
     import xarray as xr
 
     with xr.open_datatree(path, engine=_ENGINE) as tree:
@@ -115,19 +102,20 @@ def load(path: Path, model: Any, likelihood: str | Likelihood | None) -> Stored:
         parameters = {name: array(["posterior", name]) for name in header["parameters"]}
         shape = jax.tree.leaves(eqx.filter(sources, eqx.is_array))[0].shape[:2]
         prior = group("prior") | group("prior_predictive")
-        return Stored(
-            sources,
-            stacked(law, parameters, shape),
-            array(["constant_data", "x"]),
-            array(["observed_data", "y"]),
-            header["method"],
-            parameters,
-            group("sample_stats"),
-            group("epochs"),
-            {name: jnp.asarray(value[0]) for name, value in prior.items()},
-            attrs,
-            jax.random.wrap_key_data(jnp.asarray(header["key"], jnp.uint32)),
-        )
+        drawn = {name: jnp.asarray(value[0]) for name, value in prior.items()}
+        return {
+            "sources": sources,
+            "likelihood": stacked(law, parameters, shape),
+            "x": array(["constant_data", "x"]),
+            "y": array(["observed_data", "y"]),
+            "method": header["method"],
+            "parameters": parameters,
+            "statistics": group("sample_stats"),
+            "epochs": group("epochs"),
+            "prior": lambda: drawn,
+            "attrs": attrs,
+            "key": jax.random.wrap_key_data(jnp.asarray(header["key"], jnp.uint32)),
+        }
 
 
 def _likelihood(path: Path, given: str | Likelihood | None, stored: str) -> Likelihood:

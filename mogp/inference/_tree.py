@@ -27,10 +27,9 @@ def with_arrays(summary: "xr.DataTree", posterior: Any) -> "xr.DataTree":
     values, dims = named_arrays(posterior)
     names: dict[Any, Any] = dict(dims)
     arrays = arviz_base.dict_to_dataset(jax.tree.map(np.asarray, values), dims=names)
-    groups = {name: child.to_dataset() for name, child in summary.children.items()}
-    old = groups.get("posterior", xr.Dataset())
-    groups = {"posterior": old} | groups
-    groups["posterior"] = old.merge(arrays).assign_attrs(arrays.attrs | old.attrs)
+    groups = {"posterior": xr.Dataset()}
+    groups |= {name: child.to_dataset() for name, child in summary.children.items()}
+    groups["posterior"] = groups["posterior"].merge(arrays)
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = dict(summary.attrs)
     return tree

@@ -281,6 +281,10 @@ OPTIMISERS = {
 }
 
 
+def shifted(by):
+    return lambda x: x + by
+
+
 def programs():
     """What tells optimisers, modules and distributions apart."""
     parameters = {"a": np.ones(3), "b": np.ones((2, 2))}
@@ -295,6 +299,8 @@ def programs():
         dist.TransformedDistribution(dist.Normal(0.0, 2.0), dist.transforms.ExpTransform()),
         dist.TransformedDistribution(dist.Normal(0.0, 3.0), dist.transforms.ExpTransform()),
     ]
+    values += [lambda x: x + 1.0, lambda x: x + 2.0, *map(shifted, (1.0, 2.0))]
+    values += [jax.random.key(1), np.arange(40.0), {"b": None, "a": "text"}, np.tanh]
     texts += [_identity.description(value) for value in values]
     return [*texts, _identity.fingerprint(jax.random.key(3), np.arange(4.0), 2)]
 

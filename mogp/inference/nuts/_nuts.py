@@ -138,18 +138,18 @@ def nuts(
         "num_chains": num_chains,
     }
     data = {"x": fingerprint(x), "y": fingerprint(targets), "key": fingerprint(key)}
-    task = _Run(
-        setup,
-        x,
-        targets,
-        num_warmup,
-        num_samples,
-        checkpoint_every,
-        jax.random.key_data(jax.random.split(by_chain, num_chains)),
-        settings | data,
-        target_accept_prob=target_accept,
-        max_tree_depth=(min(max_tree_depth, _WARMUP_DEPTH), max_tree_depth),
-    )
+    options = {
+        "target_accept_prob": target_accept,
+        "max_tree_depth": (min(max_tree_depth, _WARMUP_DEPTH), max_tree_depth),
+    }
+    kernel = NUTS(setup.numpyro_model, init_strategy=init_to_sample, **options)
+    keys = jax.random.key_data(jax.random.split(by_chain, num_chains))
+    try:
+        initial = kernel.init(keys, num_warmup, None, (x, targets))
+    except RuntimeError as error:
+        raise FloatingPointError(f"no start has a finite density: {error}") from None
+    total = num_warmup + num_samples
+    task = _Run(total, settings | data, kernel, initial, (x, targets), num_warmup, checkpoint_every)
     outcome = run(task, checkpoint=checkpoint, progress=progress)
     z, statistics = outcome.records
     values = task.constrained(z)
@@ -190,23 +190,17 @@ class _Run(AbstractRun):
 
     def __init__(
         self,
-        setup: Setup,
-        x: Array,
-        targets: Array,
-        num_warmup: int,
-        num_samples: int,
-        every: int,
-        keys: Array,
+        total: int,
         identity: dict[str, Any],
-        **options: Any,
+        kernel: NUTS,
+        initial: Any,
+        arguments: tuple[Array, Array],
+        num_warmup: int,
+        every: int,
     ) -> None:
-        self.num_warmup, self.total, self.every = num_warmup, num_warmup + num_samples, every
-        self.identity, self.arguments = identity, (x, targets)
-        self.kernel = NUTS(setup.numpyro_model, init_strategy=init_to_sample, **options)
-        try:
-            self.initial = self.kernel.init(keys, num_warmup, None, self.arguments)
-        except RuntimeError as error:
-            raise FloatingPointError(f"no start has a finite density: {error}") from None
+        self.total, self.identity, self.kernel = total, identity, kernel
+        self.initial, self.arguments = initial, arguments
+        self.num_warmup, self.every = num_warmup, every
         self.compiled = jax.jit(self._advance)
 
     def start(self) -> Any:

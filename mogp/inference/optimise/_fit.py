@@ -148,6 +148,19 @@ def fit(
         _, labels = _checked(one, law, *validation, "validation ")
         validation = validation[0], labels
 
+    arrays, rest = eqx.partition(start, nn.trainable(start))
+    fixed, skeleton = eqx.partition(rest, eqx.is_array)
+    if not jax.tree.leaves(arrays):
+        raise ValueError("model must have at least one floating-point array to train")
+    lead = () if num_seeds is None else (num_seeds,)
+    unknown = {name: jnp.full(lead, _start_of(d), x.dtype) for name, d in law.unknown.items()}
+    settings = _Settings(
+        skeleton,
+        optax.adam(1e-3) if optimizer is None else optimizer,
+        0.0 if math.isinf(prior_temperature) else 1 / (len(x) * prior_temperature),
+        batch_size,
+        many=num_seeds is not None,
+    )
     identity = {
         "key": _identity.fingerprint(key),
         "x": _identity.fingerprint(x),
@@ -159,26 +172,24 @@ def fit(
         "prior_temperature": prior_temperature,
         "num_seeds": num_seeds,
     }
-    keys = shuffle_key if num_seeds is None else jax.random.split(shuffle_key, num_seeds)
     task = _Run(
         description,
         num_epochs,
-        checkpoint_every,
         identity,
-        optax.adam(1e-3) if optimizer is None else optimizer,
-        0.0 if math.isinf(prior_temperature) else 1 / (len(x) * prior_temperature),
-        batch_size,
-        num_seeds,
-        start,
+        checkpoint_every,
         _Data(x, targets, validation, law),
-        keys,
+        settings,
+        # Without unknown parameters the optimiser sees the module itself.
+        (arrays, unknown) if unknown else arrays,
+        fixed,
+        shuffle_key if num_seeds is None else jax.random.split(shuffle_key, num_seeds),
     )
     if checkpoint is not None:
         identity["optimizer"] = task.optimizer_program()
     outcome = run(task, checkpoint=checkpoint, progress=progress)
-    arrays, unknown = task.split(outcome.state[0])
+    arrays, unknown = _split(outcome.state[0], law)
     learned = dataclasses.replace(law, **constrained(law.unknown, unknown))
-    trained = eqx.combine(arrays, task.fixed, task.settings.skeleton)
+    trained = eqx.combine(arrays, fixed, skeleton)
     return Fit(trained, learned, _history(outcome.records), outcome.interrupted)
 
 
@@ -201,44 +212,23 @@ class _Settings(NamedTuple):
     many: bool
 
 
+@dataclasses.dataclass
 class _Run(AbstractRun):
     """Epochs of training; the state is the parameters and what the optimiser remembers."""
 
+    name: str
+    total: int
+    identity: dict[str, Any]
+    every: int
+    data: _Data
+    settings: _Settings
+    parameters: Any
+    fixed: Any
+    keys: Array  # one, or one a seed
     unit, keeps_state = "epoch", True
 
-    def __init__(
-        self,
-        name: str,
-        total: int,
-        every: int,
-        identity: dict[str, Any],
-        optimizer: optax.GradientTransformation,
-        prior_weight: float,
-        batch_size: int,
-        num_seeds: int | None,
-        start: Any,
-        data: _Data,
-        keys: Array,
-    ) -> None:
-        self.name, self.total, self.every, self.identity = name, total, every, identity
-        self.data, self.keys, self.lead = data, keys, () if num_seeds is None else (num_seeds,)
-        arrays, rest = eqx.partition(start, nn.trainable(start))
-        self.fixed, skeleton = eqx.partition(rest, eqx.is_array)
-        if not jax.tree.leaves(arrays):
-            raise ValueError("model must have at least one floating-point array to train")
-        many = num_seeds is not None
-        self.settings = _Settings(skeleton, optimizer, prior_weight, batch_size, many)
-        self.lift: Callable[..., Any] = jax.vmap if many else lambda function: function
-        unknown = {
-            name: jnp.full(self.lead, _start_of(law), data.x.dtype)
-            for name, law in data.likelihood.unknown.items()
-        }
-        # Without unknown parameters the optimiser sees the module itself.
-        self.parameters = (arrays, unknown) if unknown else arrays
-
-    def split(self, parameters: Any) -> tuple[Any, dict[str, Array]]:
-        """The arrays of the module, and the unknown parameters of the likelihood."""
-        return _split(parameters, self.data.likelihood)
+    def lift(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return jax.vmap(function) if self.settings.many else function
 
     def optimizer_program(self) -> str:
         """What tells one optimiser from another."""
@@ -268,7 +258,7 @@ class _Run(AbstractRun):
     def like(self, done: int) -> tuple[Any, Any]:
         names = ["objective", "loss"]
         names += ["validation_accuracy", "validation_nll"] * (self.data.validation is not None)
-        records = {name: np.zeros((done, *self.lead)) for name in names}
+        records = {name: np.zeros((done, *self.keys.shape)) for name in names}
         return self.start(), records | {"seconds": np.zeros(done)}
 
     def shown(self, records: Any) -> dict[str, float]:

@@ -121,19 +121,18 @@ def test_restricted_covariances_descend_in_the_coordinates_of_the_map(covariance
     """(μ, σ, a, W) of (ω, β) = (a, μ) + (W, diag σ) ε: the Euclidean gradient there, times K."""
     layer = nn.GMLayer(2, 2, 3, covariance=covariance, activation="gelu", key=jax.random.key(0))
     if covariance == "low_rank":
-        factors = jax.random.normal(jax.random.key(2), layer.factors.shape)
-        layer = eqx.tree_at(lambda m: m.factors, layer, factors)
+        factors = jax.random.normal(jax.random.key(2), layer.arrays()["factors"].shape)
+        layer = layer.with_arrays({"factors": factors})
 
     def coordinates(m):
-        wide = jnp.broadcast_to(m.scales[:, None], m.slopes.shape)
-        return m.means, m.scales, m.output_means(), m.slopes * wide
+        scales, slopes = (m.arrays()[name] for name in ("scales", "slopes"))
+        wide = jnp.broadcast_to(scales[:, None], slopes.shape)
+        return m.means, scales, m.output_means(), slopes * wide
 
     def back(mu, sigma, a, w):
         u = w / jnp.broadcast_to(sigma[:, None], w.shape)
         v = a - jnp.einsum("kld,kd->kl", u, mu)
-        return eqx.tree_at(
-            lambda m: (m.means, m.scales, m.slopes, m.offsets), layer, (mu, sigma, u, v)
-        )
+        return layer.with_arrays({"means": mu, "scales": sigma, "slopes": u, "offsets": v})
 
     here = coordinates(layer)
     expected = jax.jit(jax.grad(lambda c: square_loss(back(*c))))(here)
@@ -147,15 +146,16 @@ def test_restricted_covariances_descend_in_the_coordinates_of_the_map(covariance
         assert_close(a, -3 * b, rtol=1e-8, atol=1e-10)
     if covariance == "low_rank":
         gradient = eqx.filter_jit(eqx.filter_grad(square_loss))(layer)
-        assert_close(moved.factors, -3 * gradient.factors, rtol=1e-8, atol=1e-10)
+        expected = -3 * gradient.arrays()["factors"]
+        assert_close(moved.arrays()["factors"], expected, rtol=1e-8, atol=1e-10)
 
 
 def test_a_point_component_stays_finite_and_other_modules_take_plain_steps():
     layer = nn.GMLayer(2, 2, 3, key=jax.random.key(0))
-    layer = eqx.tree_at(lambda m: m.scales, layer, jnp.zeros_like(layer.scales))
+    layer = layer.with_arrays({"scales": jnp.zeros_like(layer.arrays()["scales"])})
     moved = velocity(layer, square_loss)
     assert all(np.all(np.isfinite(v)) for v in jax.tree.leaves(moved))
-    assert not np.any(moved.slopes)
+    assert not np.any(moved.arrays()["slopes"])
 
     chain = eqx.nn.Sequential([eqx.nn.Linear(2, 2, key=jax.random.key(3)), layer])
     objective = lambda m: jnp.mean(jax.vmap(m)(jnp.asarray(X)) ** 2)  # noqa: E731
@@ -183,20 +183,20 @@ def test_the_numpyro_model_is_log_prior_and_likelihood():
     layer, x = bayesian(priors.InverseGamma(shape=2.0), "full"), jnp.asarray(X)
     log_prior = eqx.filter_jit(nn.GMLayer.log_prior)(layer)
     labels = jnp.arange(12) % 2
-    values = {name: getattr(layer, name) for name, _ in layer.prior_scales}
+    values = layer.arrays()
     u = layer.log_variances
     values["node_variances"] = jnp.exp(u)
     density = jax.jit(
         lambda y, **options: numpyro.infer.util.log_density(
             inference.gm_model, (layer, x, y), options, values
         )[0],
-        static_argnames=("loss", "noise"),
+        static_argnames="likelihood",
     )
     total = density(labels)
     likelihood = -jnp.sum(inference.categorical(layer(x), labels))
     assert_close(total, log_prior - jnp.sum(u) + likelihood, rtol=1e-8)
     y = jnp.asarray(Y)
-    total = density(y, loss="gaussian", noise=0.5)
+    total = density(y, likelihood=inference.Gaussian(0.5))
     likelihood = jnp.sum(dist.Normal(layer(x), 0.5).log_prob(y))
     assert_close(total, log_prior - jnp.sum(u) + likelihood, rtol=1e-8)
 
@@ -206,9 +206,10 @@ def test_nuts_runs_on_the_model():
     sampler = numpyro.infer.MCMC(kernel, num_warmup=10, num_samples=10, progress_bar=False)
     layer = bayesian(priors.InverseGamma(shape=2.0))
     sampler.run(
-        jax.random.key(0), layer, jnp.asarray(X), jnp.asarray(Y), loss="gaussian", noise=0.3
+        jax.random.key(0), layer, jnp.asarray(X), jnp.asarray(Y), likelihood=inference.Gaussian()
     )
     draws = sampler.get_samples()
+    assert draws["noise_scale"].shape == (10,)
     assert draws["node_variances"].shape == (10, 5)
     assert all(np.all(np.isfinite(array)) for array in draws.values())
     assert np.all(draws["node_variances"] > 0)
@@ -221,5 +222,7 @@ def test_without_a_density_the_node_variances_are_no_site():
     assert "node_variances" not in trace
     with pytest.raises(ValueError, match="layer must have a prior"):
         inference.gm_model(nn.GMLayer(2, 2, 3, key=jax.random.key(0)), jnp.asarray(X))
-    with pytest.raises(ValueError, match="loss must be one of"):
-        inference.gm_model(layer, jnp.asarray(X), loss="hinge")
+    with pytest.raises(ValueError, match="likelihood must be one of"):
+        inference.gm_model(layer, jnp.asarray(X), likelihood="hinge")
+    with pytest.raises(ValueError, match=r"y must be labels in \[0, 2\)"):
+        inference.gm_model(layer, jnp.asarray(X), jnp.full(12, 2))
