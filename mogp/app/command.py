@@ -106,11 +106,10 @@ def _command(*settings: type, own: Sequence[inspect.Parameter]) -> Callable[[Any
                 continue
             hint, default = types[name], field.default
             hints[name], kind = hint, str if _items(hint) else hint
-            shown = ", ".join(map(str, default)) if isinstance(default, tuple) else default
-            info = typer.Option(
-                help=words[name], show_default=False if shown is None else str(shown)
-            )
             needed = default is MISSING
+            text = ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+            shown = len(settings) == 1 and not needed and default is not None and text
+            info = typer.Option(help=words[name], show_default=shown)
             parameters[name] = (
                 _parameter(name, kind, info)
                 if needed
@@ -134,7 +133,8 @@ def _words(settings: type) -> dict[str, str]:
     """What the section of attributes in a docstring says of each."""
     section = (inspect.getdoc(settings) or "").partition("Attributes:\n")[2]
     entries = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", section, re.MULTILINE)
-    return {name: re.sub(r"\s+", " ", re.sub('[`"]', "", text)) for name, text in entries}
+    plain = {name: re.sub(r"\s+", " ", re.sub('[`"]', "", text)) for name, text in entries}
+    return {name: text[0].upper() + text[1:] for name, text in plain.items()}
 
 
 def _items(hint: Any) -> Any:

@@ -36,7 +36,7 @@ class Settings(_job.Settings):
         width: the number of nodes in each hidden layer; None for the limit of infinitely many.
         jumps: the number of jumps kept in each hidden layer of the limit.
         activation: the activation of the hidden layers.
-        likelihood: of the target: auto, gaussian, student_t, bernoulli, poisson or categorical.
+        likelihood: that of the target: auto, gaussian, student_t, bernoulli, poisson, categorical.
             auto takes labels (text, true and false) as classes, and numbers as gaussian.
         samples: the number of draws of each chain.
         warmup: the number of draws of each chain before these, which are thrown away.

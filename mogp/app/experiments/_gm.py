@@ -26,7 +26,7 @@ class Settings(_job.Settings):
     """Everything that determines an experiment.
 
     Attributes:
-        name: of the experiment.
+        name: the name of the experiment.
         data: `"digits"`, `"mnist"` or `"fashion-mnist"`.
         epochs: the number of passes over the training data.
         seeds: the number of models of every kind, which are trained at once.

@@ -28,7 +28,7 @@ class Settings(_job.Settings):
     """Everything that determines an experiment.
 
     Attributes:
-        name: of the experiment.
+        name: the name of the experiment.
         width: the number of nodes in a hidden layer, the most for `prior-dependence`.
         depths: numbers of hidden layers, for `truncation-error`.
         seeds: the number of networks of every kind.

@@ -20,18 +20,18 @@ class Settings(_job.Settings):
     """Everything that determines an experiment.
 
     Attributes:
-        name: of the experiment.
+        name: the name of the experiment.
         data: `"digits"`, `"mnist"` or `"fashion-mnist"`.
         epochs: the number of passes over the training data.
         seeds: the number of networks of every kind; of chains in `pruning-bayes` and `features`.
         width: the number of nodes in every hidden layer.
         hidden: the number of hidden layers.
-        priors: as `mogp.priors.parse` reads them; `grouplasso` stands for the group lasso of every
-            layer's own number of outgoing weights, and `gbfry` for one whose index is learned.
+        priors: priors, as `mogp.priors.parse` reads them; `grouplasso` stands for the group lasso
+            of every layer's own number of outgoing weights, `gbfry` for one with a learned index.
         keep: fractions of nodes kept, 1 first.
         prior_temperature: the log prior is divided by it (`pruning-map`; 5 in [DW]).
         draws: the number of draws of each chain.
-        step_size: of `inference.sghmc`.
+        step_size: the step size of `inference.sghmc`.
         seed: the seed of everything random.
     """
 
