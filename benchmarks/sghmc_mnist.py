@@ -48,6 +48,7 @@ def main() -> None:
         batch_size=100,
         step_size=0.5,
         friction=0.1,
+        noise="hash",
         samples_per_cycle=max(options.epochs // 4, 1),
         checkpoint=options.checkpoint,
         checkpoint_every=1,

@@ -215,19 +215,21 @@ class _Run(AbstractRun):
         numbers = jnp.asarray(start), jnp.asarray(end - start)
         state, *found = self._advance(state, *numbers, noisy, room)
         lengths = int(self.kept[start:end].sum()), end - start
-        return state, tuple(
+        records = (
             jax.tree.map(lambda a: np.asarray(a[:num]), each)  # noqa: B023
             for num, each in zip(lengths, found, strict=True)
         )
+        return state, tuple(records)
 
     def like(self, done: int) -> tuple[State, Any]:
         zero, one = jnp.asarray(0), (1, 1)
         state, *found = eqx.filter_eval_shape(self._advance, self.first, zero, zero, False, one)
         lengths = int(self.kept[:done].sum()), done
-        return state, tuple(
-            jax.tree.map(lambda a: jax.ShapeDtypeStruct((num, *a.shape[1:]), a.dtype), each)  # noqa: B023
+        records = (
+            jax.tree.map(lambda a: np.empty((num, *a.shape[1:]), a.dtype), each)  # noqa: B023
             for num, each in zip(lengths, found, strict=True)
         )
+        return state, tuple(records)
 
     def _advance(
         self, state: State, start: Array, count: Array, noisy: bool, room: tuple[int, int]
