@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from closeness import X64, assert_close
 from jax import export
-from pruning_cases import HORSESHOE, MODEL, X, apply, build, kept_of, masked, stack_of
+from pruning_cases import HORSESHOE, X, apply, build, kept_of, masked
 
 from mogp import MoGP, nn, pruning
 
@@ -19,7 +19,7 @@ from mogp import MoGP, nn, pruning
 def wide():
     """Four hidden layers of 500 nodes on images, as in the paper."""
     model = MoGP([HORSESHOE] * 4, bias_scale=1.0)
-    return model.network(784, 10, 500, key=jax.random.key(0))
+    return eqx.filter_jit(model.network)(784, 10, 500, key=jax.random.key(0))
 
 
 def test_a_twentieth_of_the_nodes_is_a_fiftieth_of_the_file(wide, tmp_path):
@@ -121,8 +121,11 @@ def test_mistakes_with_files(tmp_path):
         pruning.save(network, "small.onnx")
     with pytest.raises(ValueError, match="got MeanFieldLayer, which has none"):
         pruning.save(nn.MeanFieldLayer(6, 4, 3, key=jax.random.key(0)), tmp_path / "a.npz")
+    stack = jax.tree.map(
+        lambda a: jnp.asarray(np.asarray(a)[None]) if eqx.is_array(a) else a, network
+    )
     with pytest.raises(ValueError, match="must be one network, got a stack"):
-        pruning.save(stack_of("network", 2), tmp_path / "a.npz")
+        pruning.save(stack, tmp_path / "a.npz")
     with pytest.raises(
         ValueError, match="x must be given, a batch of inputs: Bumps has no in_size"
     ):
@@ -132,7 +135,7 @@ def test_mistakes_with_files(tmp_path):
     with pytest.raises(ValueError, match=r"different names, got two of 'a\.b\.centres'"):
         pruning.save(twice, tmp_path / "a.npz")
     path = pruning.save(network, tmp_path / "a.eqx")
-    narrow = MODEL.network(6, 4, (5, 9), key=jax.random.key(0))
+    narrow = pruning.compact(network, nodes=(5, 9), importance="norm")
     with pytest.raises(ValueError, match=r"does not hold such a network \(widths"):
         pruning.load(path, narrow)
     path.write_bytes(b"nothing\n")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -183,7 +184,7 @@ def expected_masses(prior: Prior, layer: Layer, kind: str, value: Any) -> Masses
     elif kind == "keep":
         gone = jnp.asarray(a * (1 - diffuse_share(prior, value)))
     else:
-        gone = a + mass_after(levy, value)
+        gone = a + mass_after(levy, jnp.asarray(value, float))
     finite = jnp.isfinite(total)
     kept = jnp.maximum(jnp.where(finite, total, 0) + a - gone, 0)
     return Masses(gone, jnp.where(finite, kept, jnp.inf))
@@ -201,7 +202,8 @@ def expected_nodes(layer: Layer, kind: str, value: Any) -> Array:
     return jnp.where(whole & (jnp.asarray(layer.location) > 0), jnp.inf, found)
 
 
-def mass_after(measure: LevyMeasure, num: int) -> Array:
+@eqx.filter_jit
+def mass_after(measure: LevyMeasure, num: Array) -> Array:
     """`E Σ_(j > num) λ_j = E ∫_0^λ_num x ρ(dx)`, an integral over the `num`-th arrival time.
 
     Infinite where the largest of these jumps have no mean: `num ≤ 1/τ - 1` for tails of index `τ`.
@@ -211,10 +213,10 @@ def mass_after(measure: LevyMeasure, num: int) -> Array:
     safe = jnp.where(power > 0, power, 1)
     # The density of log Γ_num; beyond these ends it is below e^(-40) of its largest value.
     low = jnp.sqrt(80 / safe) + 40 / safe
-    v = math.log(num) + jnp.linspace(-low, math.sqrt(80 / num) + 1e-3, 801)
-    weights = jnp.exp(num * (v - math.log(num) - jnp.exp(v - math.log(num))))
+    w = jnp.linspace(-low, jnp.sqrt(80 / num) + 1e-3, 801)
+    weights = jnp.exp(num * (w - jnp.exp(w)))
     weights = weights / jnp.sum(weights)
-    mass = jnp.sum(weights * measure.moment(1.0, measure.inverse_tail(jnp.exp(v))))
+    mass = jnp.sum(weights * measure.moment(1.0, measure.inverse_tail(num * jnp.exp(w))))
     return jnp.where(power > 0, mass, jnp.inf)
 
 

@@ -208,16 +208,20 @@ def _cut(
     if options.budget != "equal":
         at_places = [jnp.mean(-jnp.sort(-s, axis=-1), axis=0) for s in found]
         counts = [int(jnp.sum(stays)) for stays in select(at_places, counts, options.budget)]
+    x = options.x_train if options.repair and posterior.observed is None else None
+    sources = _cut_draws(posterior.sources, found, tuple(counts), x, options.ridge)
+    return replace(posterior, sources=sources)
+
+
+@eqx.filter_jit
+def _cut_draws(
+    sources: Any, found: tuple[Array, ...], counts: tuple[int, ...], x: Array | None, ridge: float
+) -> Any:
+    """The draws without all but the best nodes of each chain."""
     numbers = tuple(
         jax.vmap(lambda stays, n=count: jnp.flatnonzero(stays, size=n))(stays)
         for stays, count in zip(select(found, counts, "equal"), counts, strict=True)
     )
-    x = options.x_train if options.repair and posterior.observed is None else None
-    return replace(posterior, sources=_cut_draws(posterior.sources, numbers, x, options.ridge))
-
-
-@eqx.filter_jit
-def _cut_draws(sources: Any, numbers: Any, x: Array | None, ridge: float) -> Any:
     arrays, static = eqx.partition(sources, eqx.is_array)
 
     def one(arrays: Any, numbers: Any) -> Any:
