@@ -44,7 +44,7 @@ def gm(key):
 
 def stack(build):
     keys = jax.random.split(jax.random.key(0), SHAPE)
-    return eqx.filter_vmap(eqx.filter_vmap(build))(keys)
+    return eqx.filter_jit(eqx.filter_vmap(eqx.filter_vmap(build)))(keys)
 
 
 def attrs(model, likelihood, **more):
