@@ -127,13 +127,13 @@ def sghmc(
         >>> import jax, numpyro.distributions as dist
         >>> from mogp import MoGP, datasets, inference, priors
         >>> data = datasets.load("digits")
-        >>> prior = priors.GeneralizedGamma(alpha=dist.Uniform(0.0, 1.0))
+        >>> prior = priors.InverseGamma(shape=dist.Uniform(0.1, 1.0))
         >>> posterior = inference.sghmc(
-        ...     MoGP([prior], bias_scale=1.0), data.x_train[:200], data.y_train[:200], width=5,
-        ...     key=jax.random.key(0), num_epochs=4, num_chains=2, samples_per_cycle=2,
+        ...     MoGP([prior]), data.x_train[:200], data.y_train[:200], width=5, num_epochs=4,
+        ...     key=jax.random.key(0), num_chains=2, exploration=0.0, samples_per_cycle=2,
         ...     progress=False,
         ... )
-        >>> posterior.parameters["prior0.alpha"].shape
+        >>> posterior.parameters["prior0.shape"].shape
         (2, 2)
     """
     check_rows("x", x)
