@@ -35,12 +35,13 @@ def leave_one_out(posterior: Posterior) -> dict[str, float]:
         ValueError: if draws times rows are too many, see `Posterior.data`.
 
     Example:
-        >>> import jax, jax.numpy as jnp
+        >>> import equinox as eqx, jax, jax.numpy as jnp
         >>> from mogp import MoGP, inference, priors
-        >>> x = jnp.linspace(-2, 2, 10)[:, None]
-        >>> posterior = inference.nuts(
-        ...     MoGP([priors.Deterministic()]), x, jnp.sin(x), key=jax.random.key(0),
-        ...     num_warmup=5, num_samples=10, num_chains=1, progress=False,
+        >>> x, model = jnp.linspace(-2, 2, 10)[:, None], MoGP([priors.Deterministic()])
+        >>> draw = eqx.filter_vmap(lambda key: model.network(1, 1, 3, key=key))
+        >>> sources = eqx.filter_vmap(draw)(jax.random.split(jax.random.key(0), (1, 50)))
+        >>> posterior = inference.Posterior(
+        ...     sources, inference.Gaussian(jnp.ones((1, 50))), x, jnp.sin(x), key=jax.random.key(1)
         ... )
         >>> sorted(inference.leave_one_out(posterior))
         ['bad', 'nll', 'se']

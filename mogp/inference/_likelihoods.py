@@ -107,7 +107,7 @@ class Likelihood(eqx.Module):
                 f"y must have shape ({count},) or ({count}, outputs), got {jnp.shape(y)}"
             )
         _refuse_rows("be finite, got NaN or infinity", ~jnp.isfinite(array))
-        if self.is_real and count > 1 and is_concrete(array) and jnp.ptp(array) == 0:
+        if self.is_real and count > 1 and is_concrete(array) and np.ptp(np.asarray(array)) == 0:
             raise ValueError(f"y must vary, got {count} times {float(array[0, 0]):g}")
         return array
 

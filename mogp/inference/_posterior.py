@@ -191,7 +191,7 @@ def load_posterior(
         >>> from mogp import MoGP, inference, priors
         >>> x, model = jnp.linspace(-2, 2, 10)[:, None], MoGP([priors.Deterministic()])
         >>> posterior = inference.nuts(
-        ...     model, x, jnp.sin(x), key=jax.random.key(0), num_warmup=5, num_samples=5,
+        ...     model, x, jnp.sin(x), key=jax.random.key(0), width=3, num_warmup=5, num_samples=5,
         ...     num_chains=1, progress=False,
         ... )
         >>> with tempfile.TemporaryDirectory() as folder:

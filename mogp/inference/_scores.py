@@ -55,7 +55,7 @@ def evaluate(model: Callable[[Array], Array], x: Array, y: Array, *, block: int 
         >>> import jax.numpy as jnp
         >>> from mogp import inference
         >>> logits = jnp.array([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-        >>> float(inference.evaluate(lambda x: x, logits, jnp.array([0, 1, 1])).accuracy.round(3))
+        >>> round(float(inference.evaluate(lambda x: x, logits, jnp.array([0, 1, 1])).accuracy), 3)
         0.667
     """
 

@@ -103,7 +103,8 @@ def nuts(
         >>> x = jnp.linspace(-2, 2, 20)[:, None]
         >>> posterior = inference.nuts(
         ...     MoGP([priors.Deterministic()], bias_scale=1.0), x, jnp.abs(x[:, 0]),
-        ...     key=jax.random.key(0), num_warmup=20, num_samples=10, num_chains=2, progress=False,
+        ...     key=jax.random.key(0), width=3, num_warmup=20, num_samples=10, num_chains=2,
+        ...     progress=False,
         ... )
         >>> posterior.predict(x).mean().shape
         (20, 1)
