@@ -4,21 +4,23 @@
 # The library prunes and samples *layers of nodes*, whatever the nodes are. Here they are waves,
 # `cos(⟨ω, x⟩ + φ)`, under a prior that the library does not know: NumPyro's log-normal
 # distribution. The layer is trained, sampled by SGHMC, pruned to a tenth, saved and loaded again.
-# The data are scikit-learn's digits, and it takes about a minute on one core:
+# The data are scikit-learn's digits, and it takes about a minute on one core. Written
+# are `own-posterior.nc`, `own-small.eqx` and the picture `own-node-layer.png`:
 #
 #     python examples/own_node_layer.py
 
 # %%
 import argparse
-import tempfile
 from pathlib import Path
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 import optax
 from jax import Array
+from matplotlib.figure import Figure
 
 from mogp import datasets, inference, nn, priors, pruning
 
@@ -93,7 +95,9 @@ def drawn(width: int, *, key: Array) -> Waves:
 
 
 # %%
-def main(*, width: int = 200, num_epochs: int = 40, num_draws: int = 50) -> None:
+def main(
+    out: Path = Path(), *, width: int = 200, num_epochs: int = 40, num_draws: int = 50
+) -> None:
     data = datasets.load("digits")
     x, y, x_test, y_test = data.x_train, data.y_train, data.x_test, data.y_test
     keys = jax.random.split(jax.random.key(0), 4)
@@ -135,11 +139,11 @@ def main(*, width: int = 200, num_epochs: int = 40, num_draws: int = 50) -> None
         progress=False,
     )
     smaller = pruning.compact_posterior(posterior, 0.1, x_train=x)
-    with tempfile.TemporaryDirectory() as folder:
-        posterior.save(Path(folder) / "posterior.nc")
-        loaded = inference.load_posterior(Path(folder) / "posterior.nc", trained)
-        pruning.save(small, Path(folder) / "small.eqx")
-        again = pruning.load(Path(folder) / "small.eqx", trained)
+    out.mkdir(parents=True, exist_ok=True)
+    posterior.save(out / "own-posterior.nc")
+    loaded = inference.load_posterior(out / "own-posterior.nc", trained)
+    pruning.save(small, out / "own-small.eqx")
+    again = pruning.load(out / "own-small.eqx", trained)
     rows = ("posterior", posterior), ("saved and loaded", loaded), ("a tenth of each draw", smaller)
     for name, each in rows:
         scores, number = each.evaluate(x_test, y_test), each.sources.number
@@ -149,9 +153,29 @@ def main(*, width: int = 200, num_epochs: int = 40, num_draws: int = 50) -> None
         )
     print(f"the small network is the same after loading: {bool((again(x) == small(x)).all())}")
 
+    # %% [markdown]
+    # How many nodes matter: the contributions of all nodes to the outputs, largest first.
+
+    # %%
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    draws = eqx.filter_vmap(lambda layer: layer.contributions(x))(
+        inference.flattened(posterior.sources)
+    )
+    for values in -np.sort(-np.asarray(draws))[:20]:
+        axes.loglog(1 + np.arange(width), values, color="tab:blue", alpha=0.2, linewidth=1)
+    best = -np.sort(-np.asarray(trained.contributions(x)))
+    axes.loglog(1 + np.arange(width), best, color="black", label="posterior mode")
+    axes.axvline(small.number, color="0.6", linestyle="--", label="a tenth of the nodes")
+    axes.set(xlabel="rank of a node", ylabel="contribution", title="Draws of the posterior, blue")
+    axes.legend(frameon=False)
+    figure.savefig(out / "own-node-layer.png", dpi=150)
+
 
 # %%
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A layer of nodes and a prior that are not ours.")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder of the files")
     parser.add_argument("--quick", action="store_true", help="a few draws, to see that it runs")
-    main(**(QUICK if parser.parse_args().quick else {}))
+    options = parser.parse_args()
+    main(options.out, **(QUICK if options.quick else {}))
