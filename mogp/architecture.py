@@ -103,3 +103,6 @@ def _one_a_layer(name: str, value: Scale, layers: int) -> tuple[Any, ...]:
             f"{name} must be one number, or one for each layer of weights ({layers}), got {value}"
         )
     return values
+
+
+__all__ = ["AbstractArchitecture", "Scale", "check_scales", "layer_scales"]

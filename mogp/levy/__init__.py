@@ -8,11 +8,11 @@ from mogp.levy._stable import Gamma, GeneralizedGamma, InverseGaussian, NoJumps,
 from mogp.levy._tabulated import CompoundPoisson, FromDensity, Thinned
 
 __all__ = [
-    "GBFRY",
     "Beta",
     "BetaPareto",
     "CompoundPoisson",
     "FromDensity",
+    "GBFRY",
     "Gamma",
     "GeneralizedGamma",
     "InverseGaussian",
