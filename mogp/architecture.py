@@ -83,9 +83,19 @@ def layer_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> list[tu
 
 
 def check_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> None:
-    """Raise a `ValueError` unless concrete scales are in range and as many as layers of weights.
+    """Check scales of which some may be unknown.
 
-    The arguments are those of `layer_scales`; distributions are allowed here.
+    Args:
+        weight_scale: `σ_v > 0`, one number or NumPyro distribution, or one for each layer.
+        bias_scale: `σ_b ≥ 0`, likewise.
+        layers: the number of layers of weights.
+
+    Raises:
+        ValueError: if a number is out of range, or there are not as many scales as layers.
+
+    Example:
+        >>> from mogp.architecture import check_scales
+        >>> check_scales([1.0, 2.0], 0.0, layers=2)
     """
     for scale in _one_a_layer("weight_scale", weight_scale, layers):
         if not isinstance(scale, Distribution):
