@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from mogp import MoGP, datasets, inference, priors
-from mogp.fitting import compare_models, reliability
+from mogp import MoGP, datasets, inference, plots, priors
 
 PRIORS: dict[str, priors.Prior] = {
     "GP": priors.Deterministic(),
@@ -80,9 +79,10 @@ def main(
     print(table.round(3).to_string())
     best = table["nll"].idxmin()
     shares = np.asarray(posteriors[best].predict(jnp.asarray(x_test)).mean())
-    figure = reliability(shares, y_test, title=f"{best}: {len(y_test)} test digits")
+    axes = plots.reliability(shares, y_test)
+    axes.set_title(f"{best}: {len(y_test)} test digits")
     out.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out / "classification-digits.png", dpi=150)
+    axes.figure.savefig(out / "classification-digits.png", dpi=150)
 
 
 if __name__ == "__main__":

@@ -12,18 +12,17 @@
 import argparse
 from pathlib import Path
 
-from mogp.experiments.gm import Settings, run
+from mogp.app import experiments
 
 
 def main(*, epochs: int = 60, components: int = 10, out: Path = Path("gm-evolution")) -> None:
-    settings = Settings("gm-evolution", epochs=epochs, components=(components,))
-    tree = run(settings, out)
+    result = experiments.run("gm-evolution", out, epochs=epochs, components=(components,))
 
     # `moved` is the Bures-Wasserstein distance of the law of β from its start, components paired at
     # least cost, over the size of β at the start: well below 1 is lazy, 1 and more is not.
-    for group in tree.children.values():
+    for label, group in result.groups.items():
         moved, error = float(group["moved"][-1]), group.attrs["test_error"]
-        print(f"{group.attrs['label']:<24} moved {moved:8.3f}   test error {100 * error:5.1f} %")
+        print(f"{label:<24} moved {moved:8.3f}   test error {100 * error:5.1f} %")
     print(f"{out / 'gm-evolution.png'}")
 
 

@@ -16,8 +16,7 @@ import numpyro.distributions as dist
 from matplotlib.figure import Figure
 from sklearn.datasets import load_diabetes
 
-from mogp import MoGP, inference, priors
-from mogp.fitting import compare_models, ranks
+from mogp import MoGP, inference, plots, priors
 
 PRIORS: dict[str, priors.Prior] = {
     "GP": priors.Deterministic(),
@@ -68,16 +67,14 @@ def main(
     print(table.round(3).to_string())
 
     figure = Figure(figsize=(8, 3.2), layout="constrained")
-    bins = 10
     for axes, (name, posterior) in zip(
         figure.subplots(1, 2, sharex=True, sharey=True), posteriors.items(), strict=True
     ):
-        places = ranks(posterior.predict(jnp.asarray(x_test)), y_test)
-        axes.hist(places, bins=bins, range=(0, 1), color="#0072B2", alpha=0.55, edgecolor="white")
-        axes.axhline(len(places) / bins, color="0.5", linewidth=1, linestyle="--")
-        row = table.loc[name]
-        axes.set_title(f"{name}\ntest nll {row['nll']:.3f}", fontsize="medium")
-        axes.spines[["top", "right"]].set_visible(False)
+        by_draw, by_tie = jax.random.split(jax.random.key(seed + 1))
+        draws = posterior.predict(jnp.asarray(x_test)).sample(key=by_draw)[..., 0]
+        plots.rank_histogram(draws, y_test, key=by_tie, ax=axes)
+        axes.set(xlabel="", ylabel="")
+        axes.set_title(f"{name}\ntest nll {table.loc[name, 'nll']:.3f}", fontsize="medium")
     figure.supxlabel("share of draws below the observation: level if calibrated", fontsize="medium")
     figure.supylabel("test patients", fontsize="medium")
     out.mkdir(parents=True, exist_ok=True)

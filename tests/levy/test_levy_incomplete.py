@@ -103,14 +103,14 @@ def test_incomplete_functions_against_mpmath(name, dtype):
 @needs_x64
 @every_function
 def test_derivatives_of_incomplete_functions(name):
-    """In every argument, the order included, against central differences in 60 digits."""
+    """In every argument, the order included, against central differences in 100 digits."""
     function, rows = GRIDS[name]
     some = [row for row in rows if row[0] not in (0.0, 1e-3) and not -1e-9 < row[-1] < 0][::7]
     some = [row for row in some if (name, row[1]) != ("log_lower_beta", 1.0)]  # see below
     num = len(some[0])
     slopes = jax.jit(jax.vmap(jax.grad(getattr(incomplete, name), range(num))))
     got = np.stack(slopes(*(jnp.asarray(c) for c in zip(*some, strict=True))), axis=1)
-    with mp.workdps(60):
+    with mp.workdps(100):
         for row, found in zip(some, got, strict=True):
             for place in range(num):
                 up, down = list(map(mp.mpf, row)), list(map(mp.mpf, row))
