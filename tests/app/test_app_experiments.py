@@ -92,8 +92,8 @@ def test_a_killed_experiment_goes_on_to_the_same_results(tmp_path, run, interrup
     quick = ["experiment", "gm-error", "--components", "3", "--epochs", "3", "--seeds", "2"]
     epochs = interrupt(2)
     code, _, error = run(*quick, "--out", tmp_path / "killed")
-    assert (code, error.count("\n")) == (130, 1)
-    assert "goes on from its last checkpoint" in error
+    assert code == 130
+    assert error.endswith("mogp: interrupted; the same command goes on from its last checkpoint\n")
     assert [path.name for path in (tmp_path / "killed").iterdir()] == ["checkpoints"]
     code, output, _ = run(*quick, "--out", tmp_path / "killed")
     assert code == 0
