@@ -27,6 +27,9 @@ def leave_one_out(posterior: Posterior) -> dict[str, float]:
     density of the posterior over `exp` of the value, up to a factor; so the same importance weights
     are right.
 
+    Args:
+        posterior: of any sampler, with at least 25 draws in all.
+
     Returns:
         `nll` and its standard error `se`, in nats; `bad`, the share of rows with a Pareto k above
         0.7, whose weights cannot be trusted.
@@ -78,6 +81,18 @@ def convergence(posterior: Posterior, x: Array, rows: int = 20) -> dict[str, Any
     Returns:
         `divergences` of NUTS; `r_hat`, the largest; `ess`, the smallest of bulk and tail; and
         `unknowns`, for each of them `mean`, `sd`, `q05`, `q95`, `r_hat` and `ess`.
+
+    Example:
+        >>> import equinox as eqx, jax, jax.numpy as jnp
+        >>> from mogp import MoGP, inference, priors
+        >>> x, model = jnp.linspace(-2, 2, 10)[:, None], MoGP([priors.Deterministic()])
+        >>> draw = eqx.filter_vmap(lambda key: model.network(1, 1, 3, key=key))
+        >>> sources = eqx.filter_vmap(draw)(jax.random.split(jax.random.key(0), (4, 50)))
+        >>> posterior = inference.Posterior(
+        ...     sources, inference.Gaussian(jnp.ones((4, 50))), x, jnp.sin(x), key=jax.random.key(1)
+        ... )
+        >>> inference.convergence(posterior, x)["r_hat"] < 1.1
+        True
     """
     import arviz_base
     import arviz_stats
@@ -137,6 +152,20 @@ def compare_models(
         A table with a row a model: the scores of `Predictive.evaluate` on the test rows, `loo` and
         `bad_k` (see `leave_one_out`), `divergences`, `r_hat`, `ess` (see `convergence`), `seconds`
         of sampling with compilation; and the posteriors by name.
+
+    Raises:
+        ValueError: if data do not fit, as `nuts` does.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from mogp import MoGP, inference, priors
+        >>> x = jnp.linspace(-1.0, 1.0, 8)[:, None]
+        >>> table, posteriors = inference.compare_models(
+        ...     {"GP": MoGP([priors.Deterministic()])}, x, x[:, 0], x, x[:, 0],
+        ...     key=jax.random.key(0), num_warmup=5, num_samples=15, num_chains=2, progress=False,
+        ... )
+        >>> table.index.tolist()
+        ['GP']
     """
     import pandas as pd
 

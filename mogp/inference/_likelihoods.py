@@ -129,7 +129,13 @@ class Likelihood(eqx.Module):
 
 
 class Gaussian(Likelihood):
-    """`y = f(x) + noise_scale ε`: the weights of the outputs are integrated out."""
+    """`y = f(x) + noise_scale ε` with standard normal `ε`, for each output.
+
+    The weights of the outputs are integrated out by `nuts`.
+
+    Attributes:
+        noise_scale: the standard deviation of the noise, positive, or its distribution.
+    """
 
     noise_scale: Parameter = dist.HalfNormal(1.0)
     is_conjugate: ClassVar[bool] = True
@@ -147,7 +153,12 @@ class Gaussian(Likelihood):
 
 
 class StudentT(Likelihood):
-    """`y = f(x) + noise_scale t` with Student's t of `df` degrees of freedom: outliers happen."""
+    """`y = f(x) + noise_scale t` with Student's t, for each output: outliers happen.
+
+    Attributes:
+        noise_scale: the scale of the noise, positive, or its distribution.
+        df: the degrees of freedom of `t`, positive, or their distribution.
+    """
 
     noise_scale: Parameter = dist.HalfNormal(1.0)
     df: Parameter = dist.Gamma(2.0, 0.1)
@@ -163,7 +174,14 @@ class StudentT(Likelihood):
 
 
 class Bernoulli(Likelihood):
-    """`P(y = 1) = 1 / (1 + exp(-f(x)))`, for each output; `y` may be boolean."""
+    """`P(y = 1) = 1 / (1 + exp(-f(x)))`, for each output; `y` may be boolean.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp import inference
+        >>> float(inference.Bernoulli().mean(jnp.zeros((1, 1)))[0, 0])
+        0.5
+    """
 
     is_binary: ClassVar[bool] = True
 
@@ -177,7 +195,14 @@ class Bernoulli(Likelihood):
 
 
 class Poisson(Likelihood):
-    """Counts of mean `exp(f(x))`, for each output."""
+    """Counts of mean `exp(f(x))`, for each output.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp import inference
+        >>> float(inference.Poisson().mean(jnp.zeros((1, 1)))[0, 0])
+        1.0
+    """
 
     def law(self, outputs: Array) -> Distribution:
         return dist.Poisson(jnp.exp(outputs)).to_event(1)

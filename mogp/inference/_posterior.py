@@ -156,6 +156,12 @@ class Posterior:
 def flattened(tree: Any) -> Any:
     """The tree with one axis of draws in place of the first two axes, chains and draws, of arrays.
 
+    Args:
+        tree: any tree whose arrays are of shape (chains, draws, …), such as `posterior.sources`.
+
+    Returns:
+        The tree with arrays of shape (chains · draws, …).
+
     Example:
         >>> import jax.numpy as jnp
         >>> from mogp import inference
@@ -181,6 +187,9 @@ def load_posterior(
         model: what was given to the sampler: a `MoGP`, an Equinox module, or a function from a
             random key to one.
         likelihood: as given to the sampler; it may be left out if that was a name.
+
+    Returns:
+        The posterior, with the same predictions and the same tree.
 
     Raises:
         ValueError: if the file is another, or the posterior that of another model or likelihood.

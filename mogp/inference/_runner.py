@@ -83,7 +83,7 @@ class Outcome(NamedTuple):
         state: the last state. After `records` were cut it belongs to more steps than `done`.
         records: of `done` steps.
         done: the number of steps, `total` unless the run was interrupted.
-        interrupted: whether Ctrl-C or SIGTERM ended it early.
+        interrupted: whether Ctrl-C or SIGTERM asked it to stop, be it in the last piece.
     """
 
     state: Any
@@ -143,10 +143,9 @@ def run(task: AbstractRun, *, checkpoint: str | Path | None, progress: bool) -> 
                 bar.update(end - done)
                 bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
                 done = end
-    interrupted = done < task.total
-    if interrupted and (records is None or not all(map(len, jax.tree.leaves(records)))):
+    if done < task.total and (records is None or not all(map(len, jax.tree.leaves(records)))):
         raise KeyboardInterrupt(f"{task.name} was stopped before anything was recorded")
-    return Outcome(state, records, done, interrupted)
+    return Outcome(state, records, done, bool(caught))
 
 
 def _joined(old: np.ndarray, new: np.ndarray) -> np.ndarray:

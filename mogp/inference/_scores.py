@@ -22,6 +22,12 @@ def categorical(outputs: Array, y: Array) -> Array:
 
     Returns:
         Array of shape (n,).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp import inference
+        >>> inference.categorical(jnp.zeros((1, 4)), jnp.array([2])).round(3).item()
+        1.386
     """
     loss: Array = optax.softmax_cross_entropy_with_integer_labels(outputs, y)
     return loss

@@ -19,8 +19,10 @@ def per_parameter(
             (`noise_scale`); the innermost name wins. `optax.set_to_zero()` freezes.
 
     Returns:
-        An Optax transformation; its `init` raises a `ValueError` for a name that the parameters do
-        not have.
+        An Optax transformation.
+
+    Raises:
+        ValueError: in `init` of the result, for a name that the parameters do not have.
 
     Example:
         >>> import optax

@@ -38,6 +38,9 @@ def wasserstein_flow(step: optax.ScalarOrSchedule) -> optax.GradientTransformati
     Returns:
         An Optax transformation whose `update` needs the parameters.
 
+    Raises:
+        ValueError: in `update` of the result, if the parameters are not given.
+
     Example:
         >>> import jax
         >>> from mogp import inference, nn
