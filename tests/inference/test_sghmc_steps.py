@@ -146,7 +146,7 @@ def test_minibatches_heat_as_the_docstring_says(r, wanted):
 
     One weight, 2000 rows; five Monte Carlo errors, and 2 % for the approximations.
     """
-    num, batch, friction, chains = 2000, 20, 0.3, 4000
+    num, batch, friction, chains = 2000, 20, 0.3, 1000
     x = jnp.ones((num, 1))
     noise = jax.random.normal(jax.random.key(1), (num, 1))
     y = (noise - noise.mean()) / noise.std()
