@@ -4,13 +4,15 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import equinox as eqx
 import numpyro
 from numpyro.distributions import Distribution
 
+from mogp import nn
 from mogp.architecture import AbstractArchitecture, Scale
 from mogp.priors import Prior
 
-PriorT = TypeVar("PriorT", bound=Prior | AbstractArchitecture)
+PriorT = TypeVar("PriorT", bound=eqx.Module)
 
 
 def sample_parameters(prior: PriorT, name: str = "prior") -> PriorT:
@@ -23,8 +25,9 @@ def sample_parameters(prior: PriorT, name: str = "prior") -> PriorT:
     normalising constants, so that they may be scored.
 
     Args:
-        prior: a prior of `mogp.priors`, or a `MoGP`; the parameters that may be distributions are
-            those in `prior.bounds`. The slab of a `SpikeAndSlab` is a distribution by itself.
+        prior: a prior of `mogp.priors`, a `MoGP`, or any module with layers of nodes, whose priors
+            are numbered like those of a `MoGP`. The parameters that may be distributions are those
+            in `prior.bounds`. The slab of a `SpikeAndSlab` is a distribution by itself.
         name: the prefix of the sites of a prior.
 
     Returns:
@@ -46,6 +49,12 @@ def sample_parameters(prior: PriorT, name: str = "prior") -> PriorT:
             "bias_scale": _sample_scale("bias_scale", prior.bias_scale),
         }
         return dataclasses.replace(prior, **new)
+    if not isinstance(prior, Prior):  # any module: the priors of its layers of nodes
+        layers = [
+            eqx.tree_at(lambda n: n.prior, layer, sample_parameters(layer.prior, f"prior{i}"))
+            for i, layer in enumerate(nn.nodes(prior))
+        ]
+        return nn.with_nodes(prior, layers)
     drawn = {
         parameter: numpyro.sample(f"{name}.{parameter}", value)
         for parameter in prior.bounds

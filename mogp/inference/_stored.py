@@ -143,12 +143,12 @@ def _shapes(model: Any) -> Any:
 
 def _template(model: Any, attrs: dict[str, Any]) -> Any:
     """A function of the posterior with shapes in place of arrays; the shapes are of no account."""
-    if not isinstance(model, AbstractArchitecture):
-        return _shapes(model)
 
     def build(key: Array) -> Any:
         with numpyro.handlers.seed(rng_seed=key):
-            drawn = sample_parameters(model)
+            drawn = sample_parameters(model if isinstance(model, eqx.Module) else model(key))
+        if not isinstance(drawn, AbstractArchitecture):
+            return drawn
         if attrs["width"] is not None:
             return network(drawn, 1, 1, tuple(attrs["width"]), key=key)
         one = jnp.zeros(1)

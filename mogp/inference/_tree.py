@@ -11,7 +11,7 @@ from jax import Array
 
 from mogp import limit
 from mogp._checks import is_concrete
-from mogp.nn import DependentMLP, trainable
+from mogp.nn import DependentMLP, nodes, trainable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -123,14 +123,13 @@ def named_arrays(posterior: Any) -> tuple[dict[str, Array], dict[str, list[str]]
 def summaries(posterior: Any) -> dict[str, Array]:
     """What follows from the node variances of a network, in each hidden layer."""
     values: dict[str, Array] = {}
-    if isinstance(posterior.sources, DependentMLP):
-        for i, layer in enumerate(posterior.sources.layers):
-            if layer.is_free:
-                u = layer.log_variances
-                values[f"node_variances{i}"] = jnp.exp(u)
-                values[f"log_variance_mean{i}"] = jnp.mean(u, -1)
-                values[f"log_variance_sum{i}"] = jax.nn.logsumexp(u, -1)
-                values[f"log_variance_max{i}"] = jnp.max(u, -1)
+    for i, layer in enumerate(nodes(posterior.sources)):
+        if layer.is_free:
+            u = layer.log_variances
+            values[f"node_variances{i}"] = jnp.exp(u)
+            values[f"log_variance_mean{i}"] = jnp.mean(u, -1)
+            values[f"log_variance_sum{i}"] = jax.nn.logsumexp(u, -1)
+            values[f"log_variance_max{i}"] = jnp.max(u, -1)
     return values
 
 

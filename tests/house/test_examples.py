@@ -22,7 +22,12 @@ MODULES = [
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # What makes blocks of the pages quick here; the numbers on the pages come from the blocks as shown.
-SMALLER = {"num_epochs=60": "num_epochs=2", "1680": "56"}
+SMALLER = {
+    "num_epochs=60": "num_epochs=2",
+    "1680": "56",
+    "num_epochs=4000": "num_epochs=40",
+    "samples_per_cycle=1200": "samples_per_cycle=12",
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
