@@ -6,6 +6,7 @@ worker and for the next run. The library itself never sets a flag.
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where compiled code is kept, also that of single operations; emptied beyond 1 GiB."""
+    """Where compiled code is kept, also that of single operations; emptied beyond 1 GiB.
+
+    Shells start jobs in the background with Ctrl-C ignored, which tests of Ctrl-C need.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "cache"):  # with `-p no:cacheprovider`
         return
     kept = config.cache.mkdir("jax")

@@ -143,8 +143,12 @@ def test_signals_end_the_piece_and_keep_what_was_recorded(number, tmp_path, capf
     assert again.seen[0] == (7, 9)
 
 
-def test_a_signal_in_the_last_piece_changes_nothing():
-    places(Walk(at={9: signalled(signal.SIGINT)}))
+def test_a_signal_in_the_last_piece_is_told():
+    """Nothing is missing, but who runs several runs in a row must know of it."""
+    task = Walk(at={9: signalled(signal.SIGINT)})
+    outcome = run(task, checkpoint=None, progress=False)
+    assert (outcome.done, outcome.interrupted) == (task.total, True)
+    np.testing.assert_array_equal(outcome.records["place"], places(Walk()))
 
 
 def test_a_signal_before_anything_is_recorded_is_raised(tmp_path):
