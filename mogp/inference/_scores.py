@@ -26,7 +26,7 @@ def categorical(outputs: Array, y: Array) -> Array:
     Example:
         >>> import jax.numpy as jnp
         >>> from mogp import inference
-        >>> inference.categorical(jnp.zeros((1, 4)), jnp.array([2])).round(3).item()
+        >>> round(inference.categorical(jnp.zeros((1, 4)), jnp.array([2])).item(), 3)
         1.386
     """
     loss: Array = optax.softmax_cross_entropy_with_integer_labels(outputs, y)

@@ -79,11 +79,12 @@ def moments(
     check_inputs("x", x)
     layers = layers_of(model)
     draws: tuple[tuple[LayerJumps, ...], Array] | None = None
-    if gaussian_prefix(layers) < len(layers) - 1:
+    one = len(x) == 1 and model.activation.positively_homogeneous()
+    if gaussian_prefix(layers) < len(layers) - 1 and not one:
         if key is None:
             raise ValueError(
-                "key must be given: more than the last hidden layer has jumps, so that moments at "
-                "two points are estimated from draws; pass key=jax.random.key(0)"
+                "key must be given: a hidden layer before the last has jumps, so that moments at "
+                "these points are estimated from draws; pass key=jax.random.key(0)"
             )
         by_jump, key = jax.random.split(key)
         num = numbers_of_jumps(layers, model.activation, num_jumps, tolerance)
@@ -100,7 +101,10 @@ def _moments(
     layers = layers_of(model)
     first = input_pair(model, x, x)
     if draws is None:
-        mean, variance = _behind(model, layers[-1], gp_pair(model, first, len(layers) - 1))
+        if gaussian_prefix(layers) < len(layers) - 1:  # one point, see `moments`
+            mean, variance = (m[:, None] for m in _at_points(model, layers, first.xx))
+        else:
+            mean, variance = _behind(model, layers[-1], gp_pair(model, first, len(layers) - 1))
         return _summary(mean, variance, variance, jnp.zeros_like(mean), jnp.zeros_like(mean))
 
     factor, root = input_factor(model, x, first), len(draws[1]) ** 0.5

@@ -88,7 +88,7 @@ class InfinitelyDivisibleLaw(Distribution):
 
     Example:
         >>> from mogp import levy, priors
-        >>> print(priors.InfinitelyDivisibleLaw(0.5, levy.Gamma(2.0)).mean)
+        >>> round(priors.InfinitelyDivisibleLaw(0.5, levy.Gamma(2.0)).mean.item(), 3)
         2.5
     """
 

@@ -339,3 +339,16 @@ MODEL = MoGP([priors.Horseshoe()])
 def test_bad_arguments(call, message, error, key):
     with pytest.raises(error, match=message):
         call(key)
+
+
+def test_moments_of_one_point_need_no_key_and_those_of_two_say_that_they_do():
+    model = MoGP([priors.Gamma(2.0), priors.Gamma(1.0)], bias_scale=0.3)
+    two = jnp.array([[1.0, 0.5], [2.0, -1.0]])
+    alone, both = (
+        model.moments(two[:1]),
+        model.moments(two, key=jax.random.key(0), num_samples=2, num_jumps=2),
+    )
+    for name in ("mean", "variance", "square_covariance"):
+        assert_close(getattr(alone, name)[0, 0], getattr(both, name)[0, 0], rtol=1e-6)
+    with pytest.raises(ValueError, match="key must be given"):
+        model.moments(two)
