@@ -129,7 +129,7 @@ def test_bad_parameters():
 
 
 def test_unknown_parameters_are_sites():
-    prior = priors.GBFRY(alpha=dist.Beta(2.0, 2.0), tau=dist.LogNormal(0.0, 1.0))
+    prior = priors.GBFRY(alpha=dist.Beta(2.0, 2.0), tau=dist.Uniform(1.5, 3.0))
     model = MoGP(
         [prior, priors.Horseshoe()],
         activation="tanh",

@@ -277,7 +277,7 @@ def test_progress_is_shown(capsys):
 
 OPTIMISERS = {
     "adam": lambda: optax.adam(1e-3),
-    "another rate": lambda: optax.adam(1.0000001e-3),
+    "another rate": lambda: optax.adam(1.00001e-3),
     "momentum": lambda: optax.sgd(1e-3, momentum=0.9),
     "sgd": lambda: optax.sgd(1e-3),
     "schedule": lambda: optax.sgd(optax.cosine_decay_schedule(1e-3, 100)),

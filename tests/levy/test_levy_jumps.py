@@ -365,9 +365,10 @@ def test_number_of_jumps_is_monotone():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
+        pytest.param(
             {"measure": levy.Stable(0.99), "tolerance": 1e-6},
             "tolerance 1e-06 needs more than 10000",
+            marks=needs_x64,  # in single precision the bound of the total is another
         ),
         ({"tolerance": 0.0}, r"tolerance must be in \(0, 1\), got 0.0"),
         ({"tolerance": 1.0}, r"tolerance must be in \(0, 1\), got 1.0"),

@@ -183,14 +183,15 @@ def test_tail_of_inverse_tail(name):
     for i in range(len(found["inverse"])):
         v = found["inverse"][i][: len(ARRIVALS)]
         end = math.log(found["support"][i])
-        grid = v[6:]  # the increasing part
+        grid = v[6:][np.isfinite(v[6:])]  # the increasing part
         assert np.all(np.diff(grid) <= 10 * np.finfo(DTYPE).tiny)
         usable = np.isfinite(v) & (v < end - 1e3 * float(np.finfo(DTYPE).tiny))
         assert np.sum(usable) >= 9
-        log_tail, log_density = (found[k][i][: len(v)] for k in ("log_tail", "log_density"))
-        error = np.abs(log_tail - np.log(ARRIVALS))[usable]
-        size = np.abs(v) + (abs(end) if np.isfinite(end) else 0)
-        allowed = tolerance + (4 * EPS * size * np.exp(log_density - log_tail))[usable]
+        # At what rounds to an end, which single precision does, both are minus infinity.
+        log_tail, log_density = (found[k][i][: len(v)][usable] for k in ("log_tail", "log_density"))
+        error = np.abs(log_tail - np.log(ARRIVALS)[usable])
+        size = np.abs(v[usable]) + (abs(end) if np.isfinite(end) else 0)
+        allowed = tolerance + 4 * EPS * size * np.exp(log_density - log_tail)
         assert np.all(error <= allowed), (error / allowed).max()
         assert np.sum(allowed < 2 * tolerance) >= 9
 

@@ -105,9 +105,10 @@ def test_gradient_through_the_parameters_of_a_density():
         ),
         (lambda: levy.FromDensity(lambda x: 1 / x, (-1.0, 1.0)), "support must be two numbers"),
         (lambda: levy.FromDensity(lambda x: 1 / x, 3.0), "support must be two numbers"),
-        (
+        pytest.param(
             lambda: levy.FromDensity(lambda x: jnp.where(x < 0.3, 1.0, 5.0) * jnp.exp(-x) / x),
             "density changes too fast",
+            marks=needs_x64,  # single precision does not resolve the step
         ),
         (
             lambda: levy.FromDensity(lambda x: 0 * x),

@@ -324,7 +324,9 @@ MODEL = MoGP([priors.Horseshoe()])
             lambda _: MoGP([priors.Horseshoe()] * 2).characteristic_function(ONE, 1.0),
             "no jumps, got",
         ),
-        bad(lambda _: MoGP([priors.Horseshoe()] * 2).moments(jnp.ones((2, 3))), "key must be given"),
+        bad(
+            lambda _: MoGP([priors.Horseshoe()] * 2).moments(jnp.ones((2, 3))), "key must be given"
+        ),
         bad(lambda _: limit.gp_kernel(MODEL, ONE), "is random, and Horseshoe"),
         bad(
             lambda _: limit.gp_kernel(MoGP([GP]), ONE, jnp.ones((2, 2))),

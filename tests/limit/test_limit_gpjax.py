@@ -75,6 +75,7 @@ def posterior_of(kernel):
     return prior * gpx.likelihoods.Gaussian(obs_stddev=0.1)
 
 
+@needs_x64  # GPJax warns of data in single precision
 @pytest.mark.parametrize("which", ["gp", "draw"])
 def test_condition_and_likelihood(which):
     """Prediction and marginal likelihood against the formulas of Gaussian regression."""
@@ -94,6 +95,7 @@ def test_condition_and_likelihood(which):
     assert_close(gpx.objectives.conjugate_mll(posterior, train), logs, 1e-3)
 
 
+@needs_x64  # GPJax warns of data in single precision
 def test_fit_learns_the_scales_that_are_not_zero():
     """The zero bias stays zero, the marginal likelihood grows."""
     train = data()
@@ -119,6 +121,7 @@ def test_fit_learns_the_scales_that_are_not_zero():
     )
 
 
+@needs_x64  # GPJax warns of data in single precision
 def test_fit_leaves_the_draw_alone():
     train = data()
     kernel = MIXED.kernel(key=jax.random.key(1), n_dims=1, num_jumps=10, num_diffuse=16)

