@@ -22,7 +22,7 @@ def standardise(m: Array, s: Array) -> Array:
 
 
 @standardise.defjvp
-def standardise_jvp(primals, tangents):  # type: ignore[no-untyped-def]
+def _standardise_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     # Autodiff would form m / s², which overflows long before m / s does.
     inside, divisor = _divisor(*primals)
     ratio = standardise(*primals)
@@ -58,7 +58,7 @@ def relu_kernel(k11: Array, k12: Array, k22: Array) -> Array:
 
 
 @relu_kernel.defjvp
-def relu_kernel_jvp(primals, tangents):  # type: ignore[no-untyped-def]
+def _relu_kernel_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     _, c11, _, c22, root, _ = _angle(*primals)
     by_k12 = relu_derivative_kernel(*primals)
     by_k11, by_k22 = (
@@ -82,7 +82,7 @@ def relu_square_kernel(k11: Array, k12: Array, k22: Array) -> Array:
 
 
 @relu_square_kernel.defjvp
-def relu_square_kernel_jvp(primals, tangents):  # type: ignore[no-untyped-def]
+def _relu_square_kernel_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     scale, c11, c12, c22, root, theta = _angle(*primals)
 
     def by_variance(own: Array, other: Array) -> Array:

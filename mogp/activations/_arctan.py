@@ -40,7 +40,7 @@ def arctan2(y: Array, x: Array) -> Array:
 
 
 @arctan2.defjvp
-def arctan2_jvp(primals, tangents):  # type: ignore[no-untyped-def]
+def _arctan2_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     y, x = primals
     square = x**2 + y**2
     slope = (x * tangents[0] - y * tangents[1]) / jnp.where(square > 0, square, 1)

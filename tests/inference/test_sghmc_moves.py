@@ -3,13 +3,13 @@
 import dataclasses
 from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
 from closeness import assert_close
+from own_layers import Bumps
 from scipy import stats
 
 from mogp import MoGP, nn, priors
@@ -76,35 +76,6 @@ def test_the_tempered_law_is_invariant_under_the_centred_move():
         assert stats.kstest(np.exp(u).ravel(), law.cdf).pvalue > 1e-3, t
         assert stats.kstest(v.ravel() / np.sqrt(t), "norm").pvalue > 1e-3, t
         assert stats.kstest((v**2).sum((1, 2)) / t, stats.chi2(P * fan_out).cdf).pvalue > 1e-3, t
-
-
-class Bumps(nn.AbstractNodes):
-    """A user's layer."""
-
-    centres: jax.Array
-    weights: jax.Array
-    log_variances: jax.Array
-    prior: priors.Prior
-    prior_width: int = eqx.field(static=True)
-
-    def heights(self, x):
-        apart = x[:, None] - jnp.broadcast_to(self.centres, (len(x), *self.centres.shape))
-        return jnp.exp(-jnp.sum(apart**2, -1))
-
-    def __call__(self, x):
-        return self.heights(x) @ (self.root_variances()[:, None] * self.weights)
-
-    def outgoing(self):
-        return self.weights
-
-    def with_outgoing(self, weights):
-        return eqx.tree_at(lambda n: n.weights, self, weights)
-
-    def take(self, kept):
-        return self.take_fields(kept, "centres", "weights")
-
-    def contributions(self, x):
-        return self.norms() * jnp.sum(self.heights(x) ** 2, 0)
 
 
 def bumps(key, number=6, prior=HalfNormal(2.0)):  # noqa: B008

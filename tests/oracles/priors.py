@@ -2,18 +2,10 @@
 
 import math
 
-import jax
-import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
-import pytest
 
-X64 = bool(jax.config.jax_enable_x64)
-needs_x64 = pytest.mark.skipif(not X64, reason="float64 needs JAX_ENABLE_X64=1")
-DTYPES = [
-    pytest.param(jnp.float32, id="float32"),
-    pytest.param(jnp.float64, id="float64", marks=needs_x64),
-]
+from oracles import DTYPES, X64, needs_x64  # noqa: F401
 
 
 def power_integral(log_z, power, log_t):
