@@ -14,6 +14,7 @@ from mogp.levy._abstract import POSITIVE
 from mogp.levy._beta import Beta
 from mogp.levy._measure import LevyMeasure
 from mogp.levy._stable import GeneralizedGamma
+from mogp.levy.incomplete import relative_expm1
 
 
 class AbstractParetoMixture(LevyMeasure):
@@ -47,26 +48,30 @@ class AbstractParetoMixture(LevyMeasure):
         # τ/(τ-k) (m_k - x^(k-τ) m_τ): a difference quotient in the order, by quadrature of the
         # derivative where the two terms are close.
         base = self._base()
-        k, v, tau = jnp.broadcast_arrays(*self._tau(k, v))
+        index, (k, v, tau) = base.index_at_zero, jnp.broadcast_arrays(*self._tau(k, v))
         whole = v == jnp.inf
         point = jnp.where(whole, 0, v)
 
-        # Orders along a first axis: k, τ, and the nodes between.
+        # Orders along a first axis: k, τ, and the nodes between, in the logarithm of the distance
+        # from α, where moments have a pole. Eight are enough for a factor of e^2, to 5e-13.
         nodes, weights = np.polynomial.legendre.leggauss(8)
-        places = jnp.asarray(np.concatenate([[0, 1], (nodes + 1) / 2]), v.dtype)
-        orders = k[None] + places.reshape(-1, *(1,) * k.ndim) * (tau - k)[None]
+        places = jnp.asarray((nodes + 1) / 2, v.dtype).reshape(-1, *(1,) * k.ndim)
+        above = jnp.stack([k - index, tau - index])
+        ratio = jnp.log(above[1] / above[0])
+        above = jnp.concatenate([above, above[:1] * jnp.exp(places * ratio[None])])
         log_values, slopes = jax.jvp(
             lambda order: base.log_moment_of_log(order, point[None]) - order * point[None],
-            (orders,),
-            (jnp.ones_like(orders),),
+            (index + above,),
+            (jnp.ones_like(above),),
         )
         at_k, at_tau = log_values[:2]
         gap = jnp.abs(at_k - at_tau)
-        near = gap < 0.4
+        near = (gap < 0.4) & (jnp.abs(ratio) < (2 if v.dtype == jnp.float64 else 4))
         difference = -jnp.expm1(-jnp.where(near, 1, gap)) / jnp.where(near, 1, jnp.abs(tau - k))
         far_part = jnp.maximum(at_k, at_tau) + jnp.log(difference)
-        ratios = jnp.where(near[None], -slopes * jnp.exp(log_values - at_k[None]), 1)[2:]
-        near_part = at_k + jnp.log(jnp.tensordot(jnp.asarray(weights / 2, v.dtype), ratios, axes=1))
+        falls = -slopes * jnp.exp(log_values - at_k[None]) * above
+        mean = jnp.tensordot(jnp.asarray(weights / 2, v.dtype), falls[2:], axes=1)
+        near_part = at_k + jnp.log(jnp.where(near, mean / above[0] / relative_expm1(ratio), 1))
 
         part = jnp.log(tau) + k * v + jnp.where(near, near_part, far_part)
         excess = jnp.where(whole, tau - k, 1)

@@ -3,8 +3,9 @@
 Every function takes and returns logarithms, so that nothing overflows, and is a finite sum or
 fraction, so that derivatives of every order exist in every argument, the order of the integral
 included. Arguments are floating arrays of one dtype that broadcast, scalars or of one rank; results
-have their dtype and common shape. Relative errors of the integrals are below 1e-11 in float64 and
-5e-6 in float32, and the rounding of the logarithms of argument and result.
+have their dtype and common shape. Orders from 1e-3 to 1e6 were compared with 50-digit arithmetic.
+Relative errors of the integrals are below 1e-11 in float64 and 5e-6 in float32, and a few roundings
+of the logarithms of arguments and result: these are of order 1e6 for orders of 1e6.
 """
 
 import math
@@ -17,6 +18,7 @@ from jax import Array
 from jax.scipy.special import gammaln
 
 __all__ = [
+    "log_beta",
     "log_killed",
     "log_lower_beta",
     "log_lower_gamma",
@@ -25,10 +27,13 @@ __all__ = [
     "relative_expm1",
 ]
 
-# Terms of the fractions and of the positive series: a fixed number, so that derivatives of any
+# Steps of the fractions, half the terms of the series: a fixed number, so that derivatives of any
 # order exist in forward and reverse mode; enough for all digits of float64 in the ranges stated.
-_DEPTH = 80
-_SPLIT = math.log(2.0)  # above, the fraction of Γ(-α, z) converges in `_DEPTH` terms
+_DEPTH = 40
+_SPLIT = math.log(2.0)  # above, the fraction of Γ(-α, z) converges in `_DEPTH` steps
+# The fractions and series take a number of steps of the order of the root of the order; from here
+# on the integrand is so narrow a peak that quadrature on one side of it has all digits.
+_WIDE = 45.0
 
 
 def log_upper_gamma(alpha: Array, log_z: Array) -> Array:
@@ -49,7 +54,7 @@ def log_upper_gamma(alpha: Array, log_z: Array) -> Array:
     # Below 2 the integral from `z` to 2 is added term by term of the series of `e^(-t)`, which
     # needs no special case at `α = 0` or 1.
     small = log_z < _SPLIT
-    beyond = _log_upper_fraction(-alpha, jnp.maximum(log_z, _SPLIT))
+    beyond = _log_upper_fraction(-alpha, jnp.where(small, _SPLIT, log_z))
     span = jnp.where(small, _SPLIT - log_z, 1)
     n = np.arange(1, 28)
     terms = _column(np.append(1, np.cumprod(-2.0 / n)), alpha, span)
@@ -58,7 +63,7 @@ def log_upper_gamma(alpha: Array, log_z: Array) -> Array:
 
 
 def log_lower_gamma(s: Array, log_z: Array) -> Array:
-    """`log γ(s, z) = log ∫_0^z t^(s-1) e^(-t) dt` for `s` in (0, 60) and any `z > 0`.
+    """`log γ(s, z) = log ∫_0^z t^(s-1) e^(-t) dt` for any `s > 0` and `z > 0`.
 
     Equivalent to `log(scipy.special.gammainc(s, z) * scipy.special.gamma(s))`.
 
@@ -72,27 +77,43 @@ def log_lower_gamma(s: Array, log_z: Array) -> Array:
         >>> round(float(jnp.exp(incomplete.log_lower_gamma(jnp.array(1.0), jnp.array(0.0)))), 5)
         0.63212
     """
+    return _where_wide(s, _lower_gamma, _wide_lower_gamma, s, log_z)
+
+
+def _lower_gamma(s: Array, log_z: Array) -> Array:
     border = jnp.log(s + 1)
     small = log_z < border
     log_low = jnp.where(small, log_z, border)
     z = jnp.exp(log_low)
-    series = _loop(lambda n, f: 1 + z / (s + n) * f, jnp.ones_like(z + s))
+    series = _loop(lambda n, f: 1 + z / (s + n) * f, jnp.ones_like(z + s), 2 * _DEPTH)
     below = s * log_low - z - jnp.log(s) + jnp.log(series)
+    log_high = jnp.where(small, border, jnp.where(log_z < 7, log_z, 7))  # beyond, the rest is 0
+    return jnp.where(small, below, _without(gammaln(s), _log_upper_fraction(s, log_high)))
+
+
+def _wide_lower_gamma(s: Array, log_z: Array) -> Array:
+    s = jnp.where(s > _WIDE, s, _WIDE)
+    far = log_z > jnp.log(s) + 3  # where the rest is below e^(-16 s)
+    log_z = jnp.where(far, jnp.log(s) + 3, log_z)
+    z = jnp.exp(log_z)
+    below = z <= s
+    slope, way = jnp.where(below, s - z, z - s), jnp.where(below, -1.0, 1.0).astype(z.dtype)
+    half = s * log_z - z + _log_half_peak(slope, z, jnp.zeros_like(z), way)
     complete = gammaln(s)
-    log_high = jnp.clip(log_z, border, 7)  # beyond, the rest is 0
-    above = complete + jnp.log1p(-jnp.exp(_log_upper_fraction(s, log_high) - complete))
-    return jnp.where(small, below, above)
+    return jnp.where(below, half, jnp.where(far, complete, _without(complete, half)))
 
 
 def _log_upper_fraction(s: Array, log_z: Array) -> Array:
     """`log Γ(s, z)` by Legendre's continued fraction, for `z ≥ max(2, s + 1)` (DLMF 8.9.2)."""
     z = jnp.exp(log_z)
-    tail = _loop(lambda m, f: m * (m - s) / (z + 2 * m + 1 - s - f), jnp.zeros_like(z + s))
+    tail = _loop(
+        lambda m, f: m * (m - s) / (z + 2 * m + 1 - s - f), jnp.zeros_like(z + s), 2 * _DEPTH
+    )
     return s * log_z - z - jnp.log(z + 1 - s - tail)
 
 
 def log_upper_beta(alpha: Array, d: Array, log_x: Array) -> Array:
-    """`log ∫_x^1 t^(-1-α) (1-t)^(d-1) dt` for `α` in [0, 1), `d` in (0, 1000), `x` in (0, 1).
+    """`log ∫_x^1 t^(-1-α) (1-t)^(d-1) dt` for `α` in [0, 1), any `d > 0`, and `x` in (0, 1).
 
     Args:
         alpha: minus the first order.
@@ -106,20 +127,28 @@ def log_upper_beta(alpha: Array, d: Array, log_x: Array) -> Array:
         >>> round(float(jnp.exp(incomplete.log_upper_beta(zero, one, -one))), 5)  # -log x
         1.0
     """
-    # Below 1/(d+3) the integral up to there is added term by term of the series of `(1-t)^(d-1)`,
+    return _upper_beta(alpha, d, log_x, _log1mexp(log_x))
+
+
+def _upper_beta(alpha: Array, d: Array, log_x: Array, log_y: Array) -> Array:
+    """`log_upper_beta`, also for `α` in [-1, 0]; with `log_y = log(1 - x)`."""
+    # Below 2/(d+6) the integral up to there is added term by term of the series of `(1-t)^(d-1)`,
     # which converges fast there for every `d`; beyond, the fraction in `1-x` does.
-    split = -jnp.log(d + 3)
+    split = -jnp.log(d / 2 + 3)
     small = log_x < split
-    log_y = jnp.log(-jnp.expm1(jnp.maximum(log_x, split)))
-    beyond = _log_beta_fraction(d, -alpha, log_y)
+    log_x_in, log_y_in = (
+        jnp.where(small, split, log_x),
+        jnp.where(small, jnp.log1p(-2 / (d + 6)), log_y),
+    )
+    beyond = _log_beta_fraction(d, -alpha, log_y_in, log_x_in)
     span = jnp.where(small, split - log_x, 1)
-    terms = _binomial(d, 1 / (d + 3), alpha, span)
+    terms = _binomial(d, 2 / (d + 6), alpha, span)
     between = alpha * (span - split) + jnp.log(_between(alpha, span, terms))
     return jnp.where(small, jnp.logaddexp(beyond, between), beyond)
 
 
 def log_lower_beta(s: Array, d: Array, log_x: Array) -> Array:
-    """`log ∫_0^x t^(s-1) (1-t)^(d-1) dt` for `s` in (0, 10), `d` in (0, 1000), `x` in (0, 1].
+    """`log ∫_0^x t^(s-1) (1-t)^(d-1) dt` for any `s > 0` and `d > 0`, and `x` in (0, 1].
 
     Equivalent to `log(scipy.special.betainc(s, d, x) * scipy.special.beta(s, d))`.
 
@@ -135,40 +164,175 @@ def log_lower_beta(s: Array, d: Array, log_x: Array) -> Array:
         >>> round(float(jnp.exp(incomplete.log_lower_beta(half, half, zero))), 5)  # π
         3.14159
     """
-    # For `d ≤ 1` the integral from the border is added term by term of the series at 1; for larger
-    # `d` what is above `x` is taken from the complete integral.
-    border = jnp.where(d > 1, jnp.log(s + 1) - jnp.log(s + d + 2), math.log(2 / 3))
-    small, whole = log_x < border, log_x >= 0
-    below = _log_beta_fraction(s, d, jnp.where(small, log_x, border))
-    log_y = jnp.log(-jnp.expm1(jnp.where(small | whole, border, log_x)))
+    whole = log_x >= 0
+    log_x = jnp.where(whole, -1, log_x)
+    part = _where_wide(s / (1 + s / d), _lower_beta, _wide_lower_beta, s, d, log_x)
+    return jnp.where(whole, log_beta(s, d), part)
 
-    complete = gammaln(s) + gammaln(d) - gammaln(s + d)
-    rest = _log_beta_fraction(jnp.maximum(d, 1), s, log_y) - complete
-    mostly = complete + jnp.where(whole, 0, jnp.log1p(-jnp.exp(jnp.where(whole, -1, rest))))
 
-    flat = jnp.minimum(d, 1)
-    span = jnp.where(small | whole | (d > 1), 1, math.log(1 / 3) - log_y)
-    terms = _binomial(s, jnp.full_like(s, 1 / 3), d, span)
-    up_to = flat * (math.log(1 / 3) - span) + jnp.log(_between(-flat, span, terms))
-    above = jnp.where(d > 1, mostly, jnp.where(whole, complete, jnp.logaddexp(below, up_to)))
+def _lower_beta(s: Array, d: Array, log_x: Array) -> Array:
+    # For `d ≤ 1` what is above the border is added, by the series of `log_upper_beta` from the
+    # other end; for larger `d` what is above `x` is taken from the complete integral.
+    log_y = _log1mexp(log_x)
+    flat = d <= 1
+    log_border = jnp.where(flat, jnp.log1p(-2 / (s + 6)), -jnp.log1p((d + 1) / (s + 1)))
+    log_rest = jnp.where(flat, -jnp.log(s / 2 + 3), -jnp.log1p((s + 1) / (d + 1)))
+    small = log_x < log_border
+    low_x, low_y = jnp.where(small, log_x, log_border), jnp.where(small, log_y, log_rest)
+    below = _log_beta_fraction(s, d, low_x, low_y)
+    high_x, high_y = jnp.where(small, log_border, log_x), jnp.where(small, log_rest, log_y)
+    taken = _without(log_beta(s, d), _log_beta_fraction(jnp.where(flat, 2, d), s, high_y, high_x))
+    order, span = jnp.where(flat, d, 1), jnp.where(small, 1, log_rest - log_y)
+    terms = _binomial(s, 2 / (s + 6), order, span)
+    added = order * (log_rest - span) + jnp.log(_between(-order, span, terms))
+    above = jnp.where(flat, jnp.logaddexp(below, added), taken)
     return jnp.where(small, below, above)
 
 
-def _log_beta_fraction(a: Array, b: Array, log_x: Array) -> Array:
-    """`log ∫_0^x t^(a-1) (1-t)^(b-1) dt`, `a > 0`, by a continued fraction (DLMF 8.17.22).
+def _wide_lower_beta(s: Array, d: Array, log_x: Array) -> Array:
+    wide = s / (1 + s / d) > _WIDE
+    s, d = jnp.where(wide, s, 2 * _WIDE), jnp.where(wide, d, 2 * _WIDE)
+    log_y = _log1mexp(log_x)
+    x, y = jnp.exp(log_x), jnp.exp(log_y)
+    left = x < 0.5
+    size, c = s + d, jnp.where(left, x, y)
+    slope = jnp.where(left, s - size * x, size * y - d)
+    below = slope >= 0
+    way = jnp.where(left == below, -1.0, 1.0).astype(x.dtype)
+    half = _log_half_peak(jnp.where(below, slope, -slope), size * c, c, way)
+    half = half + s * log_x + d * log_y
+    return jnp.where(below, half, _without(log_beta(s, d), half))
 
-    It converges fast for `x < (a+1)/(a+b+2)`.
+
+def _log_half_peak(slope: Array, size: Array, c: Array, way: Array) -> Array:
+    """The logarithm of the integral of a log-concave function from a point on, off its peak.
+
+    The function is `t^s (1-t)^d`, in the log-odds of `t`, or `t^s e^(-t)`, in `log t`. It falls
+    like `e^(-φ(u))` with `φ(u) = slope u + size (P(c e)/c - P(e))`, `e = expm1(way u)` and
+    `P(e) = log(1+e) - e`, which is written without a difference of large numbers. By Gauss and
+    Legendre's rule up to where it is negligible.
     """
-    x = jnp.exp(log_x)
+    safe_c = jnp.where(c > 0, c, 1)
 
-    def pair(m: Array, f: Array) -> Array:
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        return 1 + even / (1 + odd / f)
+    def fall(u: Array, slope: Array, size: Array, c: Array, safe_c: Array, way: Array) -> Array:
+        e = jnp.expm1(way * u)
+        return slope * u + size * (
+            jnp.where(c > 0, _log1p_rest(c * e) / safe_c, 0) - _log1p_rest(e)
+        )
 
-    fraction = _loop(pair, jnp.ones_like(x + a + b))
-    first = -(a + b) * x / (a + 1)
-    return a * log_x + b * jnp.log1p(-x) - jnp.log(a) - jnp.log(1 + first / fraction)
+    parts = jnp.broadcast_arrays(slope, size, c, safe_c, way)
+    slope, size, c, safe_c, way = parts
+    enough = 40.0 if slope.dtype == jnp.float64 else 20.0
+    end = 2 * enough / (slope + jnp.sqrt(slope**2 + 2 * size * (1 - c) * enough))
+    e = jnp.expm1(way * end)  # a step of Newton's method, which goes beyond by convexity
+    steep = slope + size * way * e * (1 - c) / (1 + c * e)
+    end = end + jnp.maximum(enough - fall(end, *parts), 0) / steep
+    end = jax.lax.stop_gradient(end)
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    places = _column((nodes + 1) / 2, end)
+    falls = fall(places * end[None], *(part[None] for part in parts))
+    shares = _column(weights / 2, end)
+    return jnp.log(end * jnp.sum(shares * jnp.exp(-falls), axis=0))
+
+
+def _log_beta_fraction(a: Array, b: Array, log_x: Array, log_y: Array) -> Array:
+    """`log ∫_0^x t^(a-1) (1-t)^(b-1) dt`, `a > 0`, by the even part of DLMF 8.17.22.
+
+    It converges fast for `x < (a+1)/(a+b+2)`. Didonato and Morris, Algorithm 708 (1992), write it
+    so that nothing cancels for `x` near 1, with `y = 1 - x`.
+    """
+    x, y = jnp.exp(log_x), jnp.exp(log_y)
+    excess = 1 + jnp.where(x < 0.5, a - (a + b) * x, (a + b) * y - b)
+
+    def numerator(m: Array) -> Array:
+        share = x / (a + 2 * m + 1)
+        return (a + m) * share * ((a + b + m) * share) * ((m + 1) * (b - m - 1))
+
+    def step(m: Array, f: Array) -> Array:
+        own = m + m * (b - m) * x / (a + 2 * m - 1)
+        own = own + (a + m) / (a + 2 * m + 1) * (excess + m * (1 + y))
+        return own + numerator(m) / f
+
+    deepest = jnp.full_like(x + y + a + b, 1.0) * (2 * _DEPTH)
+    fraction = _loop(step, deepest, _DEPTH)
+    zero = jnp.zeros((), x.dtype)
+    return a * log_x + b * log_y - jnp.log(a / (a + 1) * excess + numerator(zero) / fraction)
+
+
+def log_beta(a: Array, b: Array) -> Array:
+    """`log B(a, b)` of the complete beta integral, without a difference of large numbers.
+
+    Equivalent to `scipy.special.betaln(a, b)`.
+
+    Args:
+        a: the first order, positive.
+        b: the second order, positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp.levy import incomplete
+        >>> round(float(incomplete.log_beta(jnp.array(2.0), jnp.array(3.0))), 5)  # -log 12
+        -2.48491
+    """
+    # By Stirling's series for the larger one and the sum, raised by 8 below 8, and for the smaller.
+    swapped = a > b
+    a, b = jnp.where(swapped, b, a), jnp.where(swapped, a, b)
+    low, raised = a < 8, b < 8
+    near_a, near_b, product = jnp.where(raised, a, 1), jnp.where(raised, b, 1), 1.0
+    for i in range(8):
+        product = product * (1 + near_a / (near_b + i))
+    b = jnp.where(raised, b + 8, b)
+    common = jnp.where(raised, jnp.log(product), 0) + _stirling(b) - _stirling(a + b)
+    common = common - (a + b - 0.5) * jnp.log1p(a / b)
+    small_a, large_a = jnp.where(low, a, 1), jnp.where(low, 8, a)
+    of_small = gammaln(small_a) - small_a * (jnp.log(b) - 1)
+    of_large = large_a * jnp.log(large_a / b) + _stirling(large_a)
+    of_large = of_large + (math.log(2 * math.pi) - jnp.log(large_a)) / 2
+    return common + jnp.where(low, of_small, of_large)
+
+
+def _stirling(z: Array) -> Array:
+    """`log Γ(z) - (z - 1/2) log z + z - log √(2π)` for `z ≥ 8`."""
+    coefficients = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
+    inverse = 1 / z
+    series = jnp.full_like(z, -3617 / 122400)
+    for coefficient in coefficients[::-1]:
+        series = series * inverse**2 + coefficient
+    return series * inverse
+
+
+def _where_wide(
+    size: Array, plain: Callable[..., Array], wide: Callable[..., Array], *arguments: Array
+) -> Array:
+    """`plain`, or `wide` where the size of the orders says so: computed only if there is such."""
+
+    def both() -> Array:
+        return jnp.where(size > _WIDE, wide(*arguments), plain(*arguments))
+
+    return jax.lax.cond(jnp.any(size > _WIDE), both, lambda: plain(*arguments))
+
+
+def _without(log_whole: Array, log_part: Array) -> Array:
+    """`log(whole - part)`, where the part is not nearly all."""
+    return log_whole + jnp.log1p(-jnp.exp(jnp.minimum(log_part - log_whole, -1e-3)))
+
+
+def _log1mexp(v: Array) -> Array:
+    """`log(1 - e^v)` for `v < 0`."""
+    near = v > -_SPLIT
+    at_zero = jnp.log(-jnp.expm1(jnp.where(near, v, -1)))
+    return jnp.where(near, at_zero, jnp.log1p(-jnp.exp(jnp.where(near, -1, v))))
+
+
+def _log1p_rest(e: Array) -> Array:
+    """`log(1+e) - e`, to its last digits at 0."""
+    small = jnp.abs(e) < 0.5
+    near = jnp.where(small, e, 0)
+    r = near / (2 + near)  # log(1+e) = 2 artanh r
+    series = jnp.zeros_like(r)
+    for n in range(35, 1, -2):
+        series = (series * r**2) + 2 / n
+    return jnp.where(small, r * (r**2 * series - near), jnp.log1p(jnp.where(small, 1, e)) - e)
 
 
 def _between(alpha: Array, span: Array, terms: Array) -> Array:
@@ -240,10 +404,10 @@ def log_killed(y: Array) -> Array:
     return jnp.where(small, y - jnp.exp(jnp.minimum(y, 0)) / 2, jnp.log(-jnp.expm1(-x)))
 
 
-def _loop(step: Callable[[Array, Array], Array], start: Array) -> Array:
-    """`step(1, step(2, ... step(_DEPTH, start)))`."""
+def _loop(step: Callable[[Array, Array], Array], start: Array, depth: int) -> Array:
+    """`step(1, step(2, ... step(depth, start)))`."""
 
     def body(i: Array, f: Array) -> Array:
-        return step((_DEPTH - i).astype(f.dtype), f)
+        return step((depth - i).astype(f.dtype), f)
 
-    return jax.lax.fori_loop(0, _DEPTH, body, start, unroll=4)
+    return jax.lax.fori_loop(0, depth, body, start, unroll=4)
