@@ -22,7 +22,8 @@ def check_between(name: str, value: ArrayLike, low: float, high: float = np.inf)
     if not is_concrete(value):
         return
     array = np.asarray(value)
-    if not (np.issubdtype(array.dtype, np.number) and np.all((array > low) & (array < high))):
+    real = np.issubdtype(array.dtype, np.number) and not np.iscomplexobj(array) and array.size
+    if not (real and np.all((array > low) & (array < high))):
         wanted = f"in ({low:g}, {high:g})" if np.isfinite(high) else f"above {low:g}"
         raise ValueError(f"{name} must be {wanted}, got {value}")
 
@@ -36,6 +37,18 @@ def check_count(name: str, value: Any) -> int:
     if count < 1 or isinstance(value, bool):
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
     return count
+
+
+def check_key(key: Any) -> None:
+    """Raise unless `key` is one random key, of `jax.random.key` or of the older `PRNGKey`."""
+    shape, dtype = np.shape(key) if hasattr(key, "shape") else None, getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if (typed and shape == ()) or (dtype == np.uint32 and shape in ((2,), (4,))):
+        return
+    if typed:
+        raise ValueError(f"key must be one random key, got {shape} of them: use jax.vmap")
+    seed = key if isinstance(key, int) and not isinstance(key, bool) else 0
+    raise ValueError(f"key must be a random key, got {key!r}: use jax.random.key({seed})")
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
