@@ -78,9 +78,8 @@ def check_inputs(name: str, value: ArrayLike, size: int | None = None) -> None:
             f"{name} must have shape (n, {wanted}) with n ≥ 1{also}, got {array.shape}"
         )
     if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(
-            f"{name} must be floating point, got {array.dtype}; scale images to [0, 1]"
-        )
+        images = "; scale images to [0, 1]" if np.issubdtype(array.dtype, np.integer) else ""
+        raise ValueError(f"{name} must be floating point, got {array.dtype}{images}")
     _check_finite(name, array)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jaxtyping import Array, Float
 
 from mogp.nn._unit_scale import Scales
 
@@ -22,10 +22,10 @@ ModuleT = TypeVar("ModuleT", bound=eqx.Module)
 class AbstractCovariance(eqx.Module):
     """The covariances of the K components of a GM layer with inputs of size d, outputs of size L.
 
+    `layer.covariance` holds one of these; they are modules of arrays, which `layer.arrays()` lists.
     The products with the inputs are made by the layer, all at once: `rows` are what multiplies `x`,
     and `products` of shape (…, number of rows) are the result. `product(x, matrix)` is the matrix
-    product in the precision of the layer. `layer.covariance` holds one of these; they are modules
-    of arrays, which `layer.arrays()` lists.
+    product in the precision of the layer.
 
     Example:
         >>> import jax
@@ -36,23 +36,29 @@ class AbstractCovariance(eqx.Module):
     """
 
     @abc.abstractmethod
-    def rows(self) -> Array:
+    def rows(self) -> Float[Array, "rows d"]:
         """What multiplies the inputs, of shape (number of rows, d)."""
 
     @abc.abstractmethod
-    def variance(self, x: Array, products: Array, product: Product) -> Array:
+    def variance(
+        self, x: Float[Array, "... d"], products: Float[Array, "... rows"], product: Product
+    ) -> Float[Array, "... K"]:
         """`s²` of shape (…, K) for inputs of shape (…, d)."""
 
     @abc.abstractmethod
-    def drift(self, slope: Array, products: Array, product: Product) -> Array:
+    def drift(
+        self, slope: Float[Array, "... K"], products: Float[Array, "... rows"], product: Product
+    ) -> Float[Array, "... L"]:
         """`Σ_k slope_k T_k x` of shape (…, L), for slopes of shape (…, K)."""
 
     @abc.abstractmethod
-    def square_roots(self) -> tuple[Array, Array]:
+    def square_roots(self) -> tuple[Float[Array, "K L n"], Float[Array, "K d n"]]:
         """The rows of `C` for `ω`, of shape (K, L, n), and those for `β`, of shape (K, d, n)."""
 
     @abc.abstractmethod
-    def output_means(self, means: Array, offsets: Array) -> Array:
+    def output_means(
+        self, means: Float[Array, "K d"], offsets: Float[Array, "K L"]
+    ) -> Float[Array, "K L"]:
         """`a`, the mean of `ω`, of shape (K, L), from `μ` (K, d) and `v` (K, L)."""
 
     @abc.abstractmethod
@@ -85,7 +91,7 @@ class Diagonal(AbstractCovariance):
 
     def drift(self, slope: Array, products: Array, product: Product) -> Array:
         del product
-        each = products.reshape(*slope.shape, -1)
+        each = products.reshape(*slope.shape, self.slopes.shape[1])
         return jnp.sum(jnp.broadcast_to(slope[..., None], each.shape) * each, axis=-2)
 
     def square_roots(self) -> tuple[Array, Array]:
@@ -124,7 +130,7 @@ class Full(AbstractCovariance):
         along = self._along(products)
         sloped = jnp.broadcast_to(slope[..., None], along.shape) * along
         columns = self.output_factors.transpose(0, 2, 1).reshape(-1, self.output_factors.shape[1])
-        return product(sloped.reshape(*slope.shape[:-1], -1), columns)
+        return product(sloped.reshape(*slope.shape[:-1], len(columns)), columns)
 
     def square_roots(self) -> tuple[Array, Array]:
         return self.output_factors, self.factors
@@ -144,7 +150,7 @@ class Full(AbstractCovariance):
         return {"output_factors": self.output_factors}
 
     def _along(self, products: Array) -> Array:
-        return products.reshape(*products.shape[:-1], len(self.factors), -1)  # Fᵀx
+        return products.reshape(*products.shape[:-1], *self.factors.shape[::2])  # Fᵀx
 
 
 class LowRank(AbstractCovariance):
@@ -159,21 +165,22 @@ class LowRank(AbstractCovariance):
     factor: Full
 
     def rows(self) -> Array:
-        return jnp.concatenate([part.rows() for part in self._parts])
+        return jnp.concatenate([self.diagonal.rows(), self.factor.rows()])
 
     def variance(self, x: Array, products: Array, product: Product) -> Array:
-        pairs = zip(self._parts, self._split(products), strict=True)
-        first, second = (part.variance(x, p, product) for part, p in pairs)
-        return first + second
+        first, second = self._split(products)
+        return self.diagonal.variance(x, first, product) + self.factor.variance(x, second, product)
 
     def drift(self, slope: Array, products: Array, product: Product) -> Array:
-        pairs = zip(self._parts, self._split(products), strict=True)
-        first, second = (part.drift(slope, p, product) for part, p in pairs)
-        return first + second
+        first, second = self._split(products)
+        return self.diagonal.drift(slope, first, product) + self.factor.drift(
+            slope, second, product
+        )
 
     def square_roots(self) -> tuple[Array, Array]:
-        outputs, inputs = zip(*(part.square_roots() for part in self._parts), strict=True)
-        return jnp.concatenate(outputs, axis=2), jnp.concatenate(inputs, axis=2)
+        pairs = zip(self.diagonal.square_roots(), self.factor.square_roots(), strict=True)
+        outputs, inputs = (jnp.concatenate(pair, axis=2) for pair in pairs)
+        return outputs, inputs
 
     def output_means(self, means: Array, offsets: Array) -> Array:
         return self.diagonal.output_means(means, offsets)
@@ -183,10 +190,6 @@ class LowRank(AbstractCovariance):
 
     def linear(self) -> dict[str, Array]:
         return self.diagonal.linear() | self.factor.linear()
-
-    @property
-    def _parts(self) -> tuple[AbstractCovariance, ...]:
-        return self.diagonal, self.factor
 
     def _split(self, products: Array) -> list[Array]:
         return jnp.split(products, [len(self.diagonal.rows())], axis=-1)
@@ -200,8 +203,5 @@ def by_name(module: eqx.Module) -> dict[str, Array]:
 
 def replaced(module: ModuleT, arrays: Mapping[str, Any]) -> ModuleT:
     """The module with other arrays, given by the name of their field."""
-
-    def new(path: Any, leaf: Any) -> Any:
-        return arrays.get(path[-1].name, leaf)
-
-    return cast(ModuleT, jax.tree_util.tree_map_with_path(new, module))
+    new = jax.tree_util.tree_map_with_path(lambda path, a: arrays.get(path[-1].name, a), module)
+    return cast(ModuleT, new)

@@ -8,13 +8,15 @@ from typing import Any, ClassVar, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mogp._arrays import Real
-from mogp._checks import check_count
+from mogp._checks import check_count, check_key
 from mogp.activations import Activation
 from mogp.architecture import AbstractArchitecture
-from mogp.nn._linear import add_row, scale_row
+from mogp.nn._inputs import add_row, as_inputs, check_size, scale_row
 from mogp.nn._nodes import AbstractNetwork, AbstractNodes, standard_normal, start_variances
 from mogp.priors import Prior
 
@@ -35,12 +37,13 @@ class InputLayer(eqx.Module):
     bias_scale: Real
     constants: ClassVar[tuple[str, ...]] = ("weight_scale", "bias_scale")
 
-    def __call__(self, x: Array, *, key: Array | None = None) -> Array:  # noqa: ARG002
+    def __call__(self, x: ArrayLike, *, key: object = None) -> Float[Array, "... width"]:  # noqa: ARG002
         """Pre-activations (…, width) of the first hidden layer, from inputs (…, d)."""
-        hidden = self.weight_scale / math.sqrt(self.weights.shape[-1]) * x
+        scale = self.weight_scale / math.sqrt(self.weights.shape[-1])
+        hidden = scale * as_inputs(x, self.weights)
         return add_row(hidden @ self.weights.T, self.bias_scale * self.biases)
 
-    def log_prior(self) -> Array:
+    def log_prior(self) -> Float[Array, ""]:
         """Log-density of `V` and `B`, a scalar."""
         return standard_normal((self.weights, self.biases))
 
@@ -71,7 +74,7 @@ class DependentLayer(AbstractNodes):
     prior_width: int = eqx.field(static=True)
     constants: ClassVar[tuple[str, ...]] = ("activation", "weight_scale", "bias_scale")
 
-    def __call__(self, x: Array, *, key: Array | None = None) -> Array:  # noqa: ARG002
+    def __call__(self, x: ArrayLike, *, key: object = None) -> Float[Array, "... outputs"]:  # noqa: ARG002
         """Pre-activations (…, outputs) of the next layer, from those of this one, (…, width)."""
         return add_row(self._hidden(x) @ self.weights.T, self.bias_scale * self.biases)
 
@@ -88,7 +91,7 @@ class DependentLayer(AbstractNodes):
     def contributions(self, x: Array) -> Array:
         return self.norms() * jnp.sum(self.activation(x) ** 2, axis=0)
 
-    def design(self, x: Array) -> Array:
+    def design(self, x: ArrayLike) -> Float[Array, "... columns"]:
         hidden = self._hidden(x)
         bias = jnp.full((*hidden.shape[:-1], 1), self.bias_scale, hidden.dtype)
         return jnp.concatenate([bias, hidden], -1)
@@ -97,8 +100,9 @@ class DependentLayer(AbstractNodes):
         new = self.biases + change[0], self.weights + change[1:].T
         return eqx.tree_at(lambda n: (n.biases, n.weights), self, new)
 
-    def _hidden(self, x: Array) -> Array:
-        return scale_row(self.activation(x), self.weight_scale * self.root_variances())
+    def _hidden(self, x: ArrayLike) -> Array:
+        values = self.activation(as_inputs(x, self.weights))
+        return scale_row(values, self.weight_scale * self.root_variances())
 
 
 class DependentMLP(AbstractNetwork):
@@ -165,21 +169,21 @@ class DependentMLP(AbstractNetwork):
         """The priors of the hidden layers."""
         return tuple(layer.prior for layer in self.layers)
 
-    def __call__(self, x: Array, *, key: Array | None = None) -> Array:  # noqa: ARG002
+    def __call__(self, x: ArrayLike, *, key: object = None) -> Float[Array, "... out_size"]:  # noqa: ARG002
         """Outputs of shape (…, out_size) for inputs of shape (…, in_size); `key` is not used."""
         return self.pre_activations(x)[-1]
 
-    def pre_activations(self, x: Array) -> tuple[Array, ...]:
+    def pre_activations(self, x: ArrayLike) -> tuple[Float[Array, "..."], ...]:
         """`Z¹, …, Z^(L+1)` of shapes (…, width), for inputs of shape (…, in_size)."""
         values = [self.inputs(x)]
         for layer in self.layers:
             values.append(layer(values[-1]))
         return tuple(values)
 
-    def flow(self, x: Array) -> tuple[tuple[Array, Array], ...]:
+    def flow(self, x: ArrayLike) -> tuple[tuple[Array, Array], ...]:
         return tuple(itertools.pairwise(self.pre_activations(x)))
 
-    def design(self, x: Array) -> Array:
+    def design(self, x: ArrayLike) -> Float[Array, "... columns"]:
         """What the weights behind the last hidden layer multiply, of shape (…, 1 + width).
 
         `Z^(L+1) = F [B, V]ᵀ` with the entry `σ_b` for the bias and `σ_v √λ_j φ(Z_j)` for the nodes
@@ -187,11 +191,11 @@ class DependentMLP(AbstractNetwork):
         """
         return self.layers[-1].design(self.pre_activations(x)[-2])
 
-    def log_prior(self) -> Array:
+    def log_prior(self) -> Float[Array, ""]:
         """Log-density of `V`, `B` and `log λ` of all layers, a scalar, with the Jacobian `+u`."""
         return sum((layer.log_prior() for layer in self.layers), start=self.inputs.log_prior())
 
-    def take(self, kept: Sequence[Array]) -> Self:
+    def take(self, kept: Sequence[Int[Array, " count"]]) -> Self:
         chain: list[Any] = [self.inputs, *self.layers]
         for i, numbers in enumerate(kept):
             before = chain[i].weights[numbers], chain[i].biases[numbers]
@@ -207,7 +211,7 @@ def network(
     width: int | Sequence[int],
     *,
     init_variances: str = "prior",
-    key: Array,
+    key: PRNGKeyArray,
 ) -> DependentMLP:
     """A network of finite width, drawn from the prior.
 
@@ -226,7 +230,8 @@ def network(
         The network, with weights and biases from `N(0, 1)`.
 
     Raises:
-        ValueError: if an argument is outside its range, or the numbers of widths and priors differ.
+        ValueError: if an argument is outside its range, the numbers of widths and priors differ, or
+            the network is larger than the memory.
 
     Example:
         >>> import jax
@@ -234,28 +239,29 @@ def network(
         >>> nn.network(MoGP([priors.Horseshoe()]), 2, 1, 30, key=jax.random.key(0)).widths
         (30,)
     """
+    if not isinstance(architecture, AbstractArchitecture):
+        raise ValueError(f"architecture must be a MoGP, got {type(architecture).__name__}")
     priors, scales = architecture.priors, architecture.scales
     widths = check_widths(width, len(priors))
     sizes = check_count("in_size", in_size), *widths, check_count("out_size", out_size)
+    check_key(key)
+    pairs = list(itertools.pairwise(sizes))
+    check_size("the network", sum(n * (m + 1) for m, n in pairs) + sum(widths), "smaller widths")
     keys = iter(jax.random.split(key, 3 * len(sizes)))
-    weights = [jax.random.normal(next(keys), (n, m)) for m, n in itertools.pairwise(sizes)]
+    weights = [jax.random.normal(next(keys), (n, m)) for m, n in pairs]
     biases = [jax.random.normal(next(keys), (n,)) for n in sizes[1:]]
-    start = [
-        start_variances(prior, p, init_variances, key=next(keys))
-        for prior, p in zip(priors, widths, strict=True)
-    ]
     layers = tuple(
         DependentLayer(
-            log_variances=start[i],
-            weights=weights[i + 1],
-            biases=biases[i + 1],
-            prior=priors[i],
+            log_variances=start_variances(prior, p, init_variances, key=next(keys)),
+            weights=weights[i],
+            biases=biases[i],
+            prior=prior,
             activation=architecture.activation,
-            weight_scale=scales[i + 1][0],
-            bias_scale=scales[i + 1][1],
-            prior_width=widths[i],
+            weight_scale=scales[i][0],
+            bias_scale=scales[i][1],
+            prior_width=p,
         )
-        for i in range(len(priors))
+        for i, (prior, p) in enumerate(zip(priors, widths, strict=True), start=1)
     )
     return DependentMLP(inputs=InputLayer(weights[0], biases[0], *scales[0]), layers=layers)
 
@@ -264,7 +270,7 @@ def check_widths(width: int | Sequence[int], depth: int) -> tuple[int, ...]:
     """The number of nodes of each hidden layer, from one number or one for each layer.
 
     Args:
-        width: one number of nodes for all hidden layers, or a sequence of `depth` numbers.
+        width: one number of nodes for all hidden layers, or a sequence or array of `depth` numbers.
         depth: the number of hidden layers.
 
     Returns:
@@ -278,7 +284,8 @@ def check_widths(width: int | Sequence[int], depth: int) -> tuple[int, ...]:
         >>> nn.check_widths(30, depth=2)
         (30, 30)
     """
-    widths = list(width) if isinstance(width, Sequence) else [width] * depth
+    several = isinstance(width, Sequence) or np.ndim(width) == 1
+    widths = list(width) if several else [width] * depth  # type: ignore[arg-type]
     if len(widths) != depth:
         raise ValueError(
             f"width must be one number, or one for each hidden layer ({depth}), got {width}"

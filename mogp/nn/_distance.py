@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jaxtyping import Array, Float
 from optax.assignment import hungarian_algorithm
 
 from mogp._arrays import safe_sqrt
@@ -11,15 +11,19 @@ from mogp.nn._covariance import Diagonal
 from mogp.nn._mixture import GMLayer
 
 
-def mixture_distance(first: GMLayer, second: GMLayer, *, law: str = "joint") -> Array:
+def mixture_distance(first: GMLayer, second: GMLayer, *, law: str = "joint") -> Float[Array, ""]:
     """The Bures-Wasserstein distance between the mixtures of two GM layers, a scalar.
 
-    The squared distance of two Gaussians is `W² = |m - m'|² + tr Σ + tr Σ' - 2 ‖Cᵀ C'‖_*` for any
-    `Σ = C Cᵀ`, `Σ' = C' C'ᵀ`, with the sum of singular values `‖·‖_*`. That of two mixtures of K of
-    them is the least mean of `W²` over all ways to pair components (Delon and Desolneux, 2020). It
-    is a metric, at least the Wasserstein distance of the mixtures themselves. Divided by the
-    distance's own scale, such as the root mean square of `(ω, β)`, it tells a layer that has
-    learned features (of order 1) from a lazy one (small).
+    The squared distance of two Gaussians is `W² = |m - m'|² + min_O ‖C - C' O‖²` over orthogonal
+    matrices `O`, for any `Σ = C Cᵀ`, `Σ' = C' C'ᵀ`. That of two mixtures of K of them is the least
+    mean of `W²` over all ways to pair components (Delon and Desolneux, 2020). It is a metric, at
+    least the Wasserstein distance of the mixtures themselves. Divided by the distance's own scale,
+    such as the root mean square of `(ω, β)`, it tells a layer that has learned features (of order
+    1) from a lazy one (small).
+
+    The distance of equal arrays is exactly 0, also with their components in another order. That of
+    equal covariances with other factors is a few units of rounding times the scale, or `√ε` times
+    the scale where a covariance is singular up to `ε`.
 
     `K²` singular value decompositions of matrices of size `d` for the joint law, one after the
     other; the law of `β` in diagonal layers needs none.
@@ -33,16 +37,20 @@ def mixture_distance(first: GMLayer, second: GMLayer, *, law: str = "joint") -> 
         A scalar, at least 0.
 
     Raises:
-        ValueError: if the sizes differ, a layer has a prior, or `law` is unknown.
+        ValueError: if one is no `GMLayer`, the sizes differ, a layer has a prior, or `law` is
+            unknown.
 
     Example:
         >>> import jax
         >>> from mogp import nn
         >>> layer = nn.GMLayer(3, 2, components=4, key=jax.random.key(0))
-        >>> float(nn.mixture_distance(layer, layer, law="directions"))
+        >>> float(nn.mixture_distance(layer, layer))
         0.0
     """
     check_choice("law", law, ("joint", "directions"))
+    for name, layer in (("first", first), ("second", second)):
+        if not isinstance(layer, GMLayer):
+            raise ValueError(f"{name} must be an nn.GMLayer, got {type(layer).__name__}")
     sizes = [(layer.components, layer.in_size, layer.out_size) for layer in (first, second)]
     if sizes[0] != sizes[1]:
         raise ValueError(f"first and second must have equal (K, d, L), got {sizes}")
@@ -75,5 +83,15 @@ def _squared(a: Array, b: Array) -> Array:
 
 
 def _squared_bures(a: Array, b: Array) -> Array:
-    nuclear = jnp.sum(jnp.linalg.svd(a.T @ b, compute_uv=False))
-    return jnp.maximum(jnp.sum(a**2) + jnp.sum(b**2) - 2 * nuclear, 0)
+    """`min_O ‖a - b O‖²`: its value from the best rotation, where no large numbers are subtracted.
+
+    Its derivatives are those of `tr aaᵀ + tr bbᵀ - 2 ‖aᵀ b‖_*`, in which the rotation is not.
+    """
+    wide = max(a.shape[1], b.shape[1])
+    a, b = (jnp.pad(c, ((0, 0), (0, wide - c.shape[1]))) for c in (a, b))
+    u, singular, v = jnp.linalg.svd(a.T @ b)
+    rotation = jax.lax.stop_gradient(v.T @ u.T)
+    rest = jnp.sum((a - b @ rotation) ** 2)
+    formula = jnp.sum(a**2) + jnp.sum(b**2) - 2 * jnp.sum(singular)
+    value = jnp.where(jnp.all(a == b), 0, rest)
+    return formula + jax.lax.stop_gradient(value - formula)

@@ -2,10 +2,12 @@
 
 import equinox as eqx
 import jax
-from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mogp import activations
-from mogp._checks import check_between, check_count, check_last_axis
+from mogp._checks import check_count, check_key
+from mogp.nn._inputs import as_inputs, check_scale, check_size
 
 
 class MeanFieldLayer(eqx.Module):
@@ -26,7 +28,7 @@ class MeanFieldLayer(eqx.Module):
         amplitudes: `ω`, shape (L, m).
 
     Raises:
-        ValueError: if an argument is outside its range.
+        ValueError: if an argument is outside its range, or the layer is larger than the memory.
 
     Example:
         >>> import jax
@@ -48,18 +50,19 @@ class MeanFieldLayer(eqx.Module):
         *,
         activation: str | activations.Activation = "relu",
         init_scale: float = 1.0,
-        key: Array,
+        key: PRNGKeyArray,
     ) -> None:
         d, size = check_count("in_size", in_size), check_count("out_size", out_size)
         m = check_count("width", width)
-        check_between("init_scale", init_scale, 0)
+        check_scale(init_scale)
+        check_key(key)
+        check_size("the layer", m * (d + size), "a smaller width")
         self.activation = activations.get(activation)
         first, second = jax.random.split(key)
         self.directions = init_scale * jax.random.normal(first, (m, d))
         self.amplitudes = init_scale * jax.random.normal(second, (size, m))
 
-    def __call__(self, x: Array, *, key: Array | None = None) -> Array:  # noqa: ARG002
+    def __call__(self, x: ArrayLike, *, key: object = None) -> Float[Array, "... L"]:  # noqa: ARG002
         """Outputs of shape (…, out_size) for inputs of shape (…, in_size); `key` is unused."""
-        m, d = self.directions.shape
-        check_last_axis("x", x, d)
-        return self.activation(x @ self.directions.T) @ self.amplitudes.T / m
+        hidden = self.activation(as_inputs(x, self.directions) @ self.directions.T)
+        return hidden @ self.amplitudes.T / len(self.directions)

@@ -7,13 +7,14 @@ from typing import Any, ClassVar, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mogp import activations
 from mogp._arrays import safe_sqrt
-from mogp._checks import check_between, check_choice, check_count, check_last_axis
+from mogp._checks import check_choice, check_count, check_key
 from mogp.nn._covariance import AbstractCovariance, Diagonal, Full, LowRank, by_name, replaced
-from mogp.nn._linear import scale_row
+from mogp.nn._inputs import as_inputs, check_scale, check_size, scale_row
 from mogp.nn._nodes import INIT_VARIANCES, AbstractNodes, standard_normal, start_variances
 from mogp.nn._unit_scale import Scales, unit_scales
 from mogp.priors import Prior
@@ -75,8 +76,8 @@ class GMLayer(AbstractNodes):
         prior_width: the number of components at the start, at which the prior is taken.
 
     Raises:
-        ValueError: if an argument is outside its range; when called, if the last axis of `x` is
-            not `d` long.
+        ValueError: if an argument is outside its range, or the layer is larger than the memory;
+            when called, if the last axis of `x` is not `d` long, or its numbers are not real.
 
     Example:
         >>> import jax
@@ -110,7 +111,7 @@ class GMLayer(AbstractNodes):
         prior: Prior | None = None,
         init_variances: str = "prior",
         compute_dtype: str | None = None,
-        key: Array,
+        key: PRNGKeyArray,
     ) -> None:
         d, size = check_count("in_size", in_size), check_count("out_size", out_size)
         k = check_count("components", components)
@@ -119,14 +120,19 @@ class GMLayer(AbstractNodes):
         if prior is not None and not isinstance(prior, Prior):
             raise ValueError(f"prior must be a Prior of mogp.priors or None, got {prior!r}")
         r = check_rank(rank, covariance, d)
+        check_key(key)
+        numbers = 2 * d + d * size + size + r * (d + size)
+        if covariance == "full":
+            numbers = (d + size) * (d + size + 1)
+        check_size("the layer", k * numbers, "fewer components, or a diagonal covariance")
         self.compute_dtype = _check_dtype(compute_dtype)
         self.activation = activations.get(activation)
         if isinstance(init_scale, str):
             check_choice("init_scale", init_scale, ("unit",))
             gamma = unit_scales(self.activation, d, k if prior is None else 1)
         else:
-            check_between("init_scale", init_scale, 0)
-            gamma = Scales(init_scale, init_scale, init_scale, init_scale)
+            check_scale(init_scale)
+            gamma = Scales(*[float(init_scale)] * 4)
 
         keys = jax.random.split(key, 3)
         self.means = gamma.means * jax.random.normal(keys[0], (k, d))
@@ -173,15 +179,14 @@ class GMLayer(AbstractNodes):
         """Number `K` of Gaussians."""
         return self.means.shape[-2]
 
-    def __call__(self, x: Array, *, key: Array | None = None) -> Array:  # noqa: ARG002
+    def __call__(self, x: ArrayLike, *, key: object = None) -> Float[Array, "... L"]:  # noqa: ARG002
         """Outputs of shape (…, out_size) for inputs of shape (…, in_size); `key` is not used."""
         mean, slope, products = self._expectations(x)
         return mean @ self.output_means() + self.covariance.drift(slope, products, self._product)
 
-    def _expectations(self, x: Array) -> tuple[Array, Array, Array]:
+    def _expectations(self, x: ArrayLike) -> tuple[Array, Array, Array]:
         """`√λ E φ` and `√λ E φ'` of the components, and the products of their covariances."""
-        check_last_axis("x", x, self.in_size)
-        k = self.components
+        x, k = as_inputs(x, self.means), self.components
         # One product with all that multiplies x, and one with all that multiplies x².
         rows = jnp.concatenate([self.means, self.covariance.rows()])
         m, products = jnp.split(self._product(x, rows.T), [k], axis=-1)
@@ -192,14 +197,13 @@ class GMLayer(AbstractNodes):
         root = self.root_variances()
         return scale_row(mean, root), scale_row(slope, root), products
 
-    def output_means(self) -> Array:
+    def output_means(self) -> Float[Array, "K L"]:
         """`a`, the mean of `ω` in each component, of shape (K, L)."""
         return self.covariance.output_means(self.means, self.offsets)
 
     def arrays(self) -> dict[str, Array]:
         """`means`, `offsets` and the arrays of the covariance, by the name of their field."""
-        own = {"means": self.means, "offsets": self.offsets}
-        return own | by_name(self.covariance)
+        return {"means": self.means, "offsets": self.offsets} | by_name(self.covariance)
 
     def with_arrays(self, arrays: Mapping[str, Array]) -> Self:
         """The layer with other arrays in place of some of `arrays()`.
@@ -222,14 +226,14 @@ class GMLayer(AbstractNodes):
 
     # --- components as nodes ----------------------------------------------------------------------
 
-    def outgoing(self) -> Array:
+    def outgoing(self) -> Float[Array, "K fan_out"]:
         """What the outputs are linear in, `v`, `U` and `V`, over their scales under the prior."""
         parts = [a.reshape(len(a), -1) / self._scale(n) for n, a in self._linear().items()]
         return jnp.concatenate(parts, axis=1)
 
     def with_outgoing(self, weights: Array) -> Self:
-        linear, start, new = self._linear(), 0, {}
-        for name, array in linear.items():
+        start, new = 0, {}
+        for name, array in self._linear().items():
             end = start + array[0].size
             new[name] = self._scale(name) * weights[:, start:end].reshape(array.shape)
             start = end
@@ -241,7 +245,7 @@ class GMLayer(AbstractNodes):
     def _scale(self, name: str) -> float:
         return dict(self.prior_scales)[name]
 
-    def norms(self) -> Array:
+    def norms(self) -> Float[Array, " K"]:
         """`λ_k ‖a_k‖²`, of shape (K,)."""
         squares = jnp.sum(self.output_means() ** 2, axis=-1)
         return squares if self.log_variances is None else squares * jnp.exp(self.log_variances)
@@ -250,26 +254,24 @@ class GMLayer(AbstractNodes):
         return self.take_fields(kept, "means", "offsets", "covariance")
 
     def contributions(self, x: Array) -> Array:
-        def alone(k: Array) -> Array:
-            return jnp.sum(self.take(k[None])(x) ** 2)
+        each = jnp.arange(self.components)
+        return jax.vmap(lambda k: jnp.sum(self.take(k[None])(x) ** 2))(each)
 
-        return jax.vmap(alone)(jnp.arange(self.components))
-
-    def design(self, x: Array) -> Array:
-        """What the offsets `v` multiply, of shape (n, K)."""
+    def design(self, x: ArrayLike) -> Float[Array, "... K"]:
+        """What the offsets `v` multiply, of shape (…, K)."""
         return self._expectations(x)[0]
 
     def refitted(self, change: Array) -> Self:
         return eqx.tree_at(lambda n: n.offsets, self, self.offsets + change)
 
-    def square_roots(self) -> tuple[Array, Array]:
+    def square_roots(self) -> tuple[Float[Array, "K L n"], Float[Array, "K d n"]]:
         """`C` with `(ω, β) = (a, μ) + C ε`: its rows for `ω`, (K, L, n), and for `β`, (K, d, n).
 
         `n` is `d`, `d + r` or `d + L` for a diagonal, low-rank or full covariance.
         """
         return self.covariance.square_roots()
 
-    def log_prior(self) -> Array:
+    def log_prior(self) -> Float[Array, ""]:
         """Log-density of the weights and of `log λ`, a scalar; 0 without a prior.
 
         Entries of `μ, σ, U, v` are independent and normal with mean 0 and the standard deviations

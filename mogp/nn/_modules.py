@@ -6,8 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
+from mogp._checks import is_concrete
 from mogp.nn._nodes import AbstractNetwork, AbstractNodes
 from mogp.priors import Prior
 
@@ -42,7 +45,7 @@ def with_nodes(model: Any, layers: Sequence[AbstractNodes]) -> Any:
         A module like `model`.
 
     Raises:
-        ValueError: if the number of layers differs.
+        ValueError: if the number of layers differs, or one is no layer of nodes.
 
     Example:
         >>> import jax
@@ -53,24 +56,27 @@ def with_nodes(model: Any, layers: Sequence[AbstractNodes]) -> Any:
         [0.]
     """
     new = iter(_one_a_layer("layers", layers, model))
+    if wrong := [layer for layer in layers if not isinstance(layer, AbstractNodes)]:
+        raise ValueError(f"layers must be layers of nodes, got {type(wrong[0]).__name__}")
     return jax.tree.map(
         lambda node: next(new) if _is_layer(node) else node, model, is_leaf=_is_layer
     )
 
 
-def with_log_variances(model: Any, values: Sequence[Any]) -> Any:
+def with_log_variances(model: Any, values: Sequence[ArrayLike]) -> Any:
     """The module with other log node variances.
 
     Args:
         model: a module that holds layers of nodes.
-        values: `log λ` for each layer of `nodes(model)`, of shape (number,); minus infinity
-            switches a node off.
+        values: `log λ` for each layer of `nodes(model)`, of the shape that it has there; minus
+            infinity switches a node off.
 
     Returns:
         A module like `model`.
 
     Raises:
-        ValueError: if the number of values is not that of the layers.
+        ValueError: if the number of values is not that of the layers, or one has another shape or
+            holds NaN.
 
     Example:
         >>> import jax
@@ -79,26 +85,34 @@ def with_log_variances(model: Any, values: Sequence[Any]) -> Any:
         >>> nn.with_log_variances(network, [jax.numpy.zeros(20)]).log_variances[0].max().item()
         0.0
     """
-    layers = zip(nodes(model), _one_a_layer("values", values, model), strict=True)
-    return with_nodes(
-        model, [eqx.tree_at(lambda n: n.log_variances, layer, u) for layer, u in layers]
-    )
+    new = []
+    for layer, value in zip(nodes(model), _one_a_layer("values", values, model), strict=True):
+        u = jnp.asarray(value, getattr(value, "dtype", layer.log_variances.dtype))
+        if u.shape != layer.log_variances.shape:
+            shapes = [layer.log_variances.shape for layer in nodes(model)]
+            raise ValueError(f"values must have the shapes {shapes}, got one of {u.shape}")
+        if is_concrete(u) and np.any(np.isnan(u)):
+            raise ValueError("values must be logarithms of node variances, got NaN")
+        new.append(eqx.tree_at(lambda n: n.log_variances, layer, u))
+    return with_nodes(model, new)
 
 
-def take(model: Any, kept: Sequence[Array]) -> Any:
+def take(model: Any, kept: Sequence[ArrayLike]) -> Any:
     """The smaller module that has only the given nodes; its arrays really are smaller.
 
     Its outputs are those of `model` after the variances of all other nodes are set to 0.
 
     Args:
         model: a module that holds layers of nodes.
-        kept: for each layer of `nodes(model)` the numbers of the nodes that stay, shape (count,).
+        kept: for each layer of `nodes(model)` the numbers of the nodes that stay, shape (count,),
+            each once, from 0 on.
 
     Returns:
         A module with the structure of `model`.
 
     Raises:
-        ValueError: if the number of arrays in `kept` is not that of the layers.
+        ValueError: if the number of arrays in `kept` is not that of the layers, or one does not
+            hold different numbers of nodes.
 
     Example:
         >>> import jax
@@ -107,7 +121,8 @@ def take(model: Any, kept: Sequence[Array]) -> Any:
         >>> [a.shape for a in nn.take(network, [jax.numpy.array([4, 7])]).weights]
         [(2, 3), (1, 2)]
     """
-    numbers = iter(_one_a_layer("kept", kept, model))
+    pairs = zip(_one_a_layer("kept", kept, model), nodes(model), strict=True)
+    numbers = iter([_numbers(each, layer.number) for each, layer in pairs])
 
     def cut(unit: Any) -> Any:
         if not _is_unit(unit):
@@ -118,7 +133,7 @@ def take(model: Any, kept: Sequence[Array]) -> Any:
     return jax.tree.map(cut, model, is_leaf=_is_unit)
 
 
-def flow(model: Any, x: Array) -> tuple[tuple[Array, Array], ...]:
+def flow(model: Any, x: ArrayLike) -> tuple[tuple[Array, Array], ...]:
     """Inputs and outputs of each layer of `nodes(model)` when the module is applied to `x`.
 
     Args:
@@ -139,6 +154,8 @@ def flow(model: Any, x: Array) -> tuple[tuple[Array, Array], ...]:
         >>> [(z.shape, y.shape) for z, y in nn.flow(network, jax.numpy.ones((5, 3)))]
         [((5, 20), (5, 1))]
     """
+    if not isinstance(x, Array):  # lists and frames
+        x = jnp.asarray(np.asarray(x))
     if isinstance(model, AbstractNetwork):
         return model.flow(x)
     units = [unit for unit in jax.tree.leaves(model, is_leaf=_is_unit) if _is_unit(unit)]
@@ -202,7 +219,7 @@ def trainable(model: Any) -> Any:
     )
 
 
-def log_prior(model: Any) -> Array:
+def log_prior(model: Any) -> Float[Array, ""]:
     """The sum of the log priors of all modules in `model` that have one.
 
     A module has a prior if it has a method `log_prior()`, as every layer of nodes does; what it
@@ -257,6 +274,21 @@ def _is_layer(node: Any) -> bool:
 
 def _is_unit(node: Any) -> bool:
     return _is_layer(node) or (isinstance(node, AbstractNetwork) and bool(nodes(node)))
+
+
+def _numbers(kept: ArrayLike, number: int) -> Array:
+    """Numbers of nodes as an array, checked where they are known."""
+    array = jnp.asarray(kept)
+    if array.ndim != 1 or not len(array) or not jnp.issubdtype(array.dtype, jnp.integer):
+        raise ValueError(
+            "kept must hold numbers of nodes, integers of shape (count,) with count ≥ 1, got "
+            f"{array.dtype} of shape {array.shape}"
+        )
+    if is_concrete(array):
+        values = np.asarray(array)
+        if values.min() < 0 or values.max() >= number or len(set(values.tolist())) < len(values):
+            raise ValueError(f"kept must hold different numbers in [0, {number}), got {values}")
+    return array
 
 
 def _one_a_layer(name: str, values: Sequence[Any], model: Any) -> Sequence[Any]:

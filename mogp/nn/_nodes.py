@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 from numpyro.distributions import Distribution
 
-from mogp._checks import check_choice
+from mogp._checks import check_choice, check_count, check_key
+from mogp.nn._inputs import check_size
 from mogp.priors import Prior, has_density, log_density_of_log, sample_log
 
 INIT_VARIANCES = ("prior", "equal")
@@ -24,9 +25,10 @@ class AbstractNodes(eqx.Module):
     weights `V_j`. These are standard normal under the prior, unless `outgoing` says otherwise.
 
     A layer of your own is a subclass with the three fields below, the abstract methods and
-    `__call__`. It is then trained by `inference.fit`, sampled by `inference.sghmc`, and pruned,
-    made smaller, saved and loaded by `pruning`, alone or as a part of another Equinox module. With
-    `design` and `refitted` it can be repaired after a cut, too.
+    `__call__(self, x, *, key=None)`, where `key` is what `equinox.nn.Sequential` passes on. It is
+    then trained by `inference.fit`, sampled by `inference.sghmc`, and pruned, made smaller, saved
+    and loaded by `pruning`, alone or as a part of another Equinox module. With `design` and
+    `refitted` it can be repaired after a cut, too.
 
     Attributes:
         log_variances: `log λ`, of shape (number,); None for a layer without node variances.
@@ -48,7 +50,7 @@ class AbstractNodes(eqx.Module):
         ...     def waves(self, x):  # (n, 1) to (n, number)
         ...         return jnp.sin(x @ self.frequencies[None, :])
         ...
-        ...     def __call__(self, x, *, key=None):
+        ...     def __call__(self, x, *, key=None):  # eqx.nn.Sequential passes a key
         ...         return self.waves(x) @ (self.root_variances()[:, None] * self.weights)
         ...
         ...     def outgoing(self):
@@ -68,7 +70,8 @@ class AbstractNodes(eqx.Module):
         ...     nn.start_variances(prior, 50, key=keys[2]), prior, prior_width=50,
         ... )
         >>> small = nn.take(layer, [jnp.arange(5)])
-        >>> small(jnp.ones((7, 1))).shape
+        >>> chain = eqx.nn.Sequential([small, eqx.nn.Lambda(jnp.tanh)])
+        >>> chain(jnp.ones((7, 1))).shape
         (7, 2)
     """
 
@@ -80,19 +83,19 @@ class AbstractNodes(eqx.Module):
     # --- what a layer defines ---------------------------------------------------------------------
 
     @abc.abstractmethod
-    def outgoing(self) -> Array:
+    def outgoing(self) -> Float[Array, "number fan_out"]:
         """The outgoing weights `V`, one row a node, of shape (number, fan_out)."""
 
     @abc.abstractmethod
-    def with_outgoing(self, weights: Array) -> Self:
+    def with_outgoing(self, weights: Float[Array, "number fan_out"]) -> Self:
         """The layer with other outgoing weights, of shape (number, fan_out)."""
 
     @abc.abstractmethod
-    def take(self, kept: Array) -> Self:
+    def take(self, kept: Int[Array, " count"]) -> Self:
         """The smaller layer that has only the nodes with the given numbers, of shape (count,)."""
 
     @abc.abstractmethod
-    def contributions(self, x: Array) -> Array:
+    def contributions(self, x: Float[Array, "n ..."]) -> Float[Array, " number"]:
         """The sum over inputs of the squares of what each node adds to the outputs.
 
         Args:
@@ -102,7 +105,7 @@ class AbstractNodes(eqx.Module):
             Array of shape (number,); a factor that all nodes share may be left out.
         """
 
-    def design(self, x: Array) -> Array:  # noqa: ARG002
+    def design(self, x: Float[Array, "n ..."]) -> Float[Array, "n columns"]:  # noqa: ARG002
         """What the weights that a repair refits multiply, of shape (n, columns).
 
         The outputs of the layer change by `design(x) @ change` in `refitted(change)`.
@@ -112,7 +115,7 @@ class AbstractNodes(eqx.Module):
         """
         raise ValueError(f"repair needs {type(self).__name__} to define design and refitted")
 
-    def refitted(self, change: Array) -> Self:  # noqa: ARG002
+    def refitted(self, change: Float[Array, "columns outputs"]) -> Self:  # noqa: ARG002
         """The layer with the weights behind `design` changed, by an array (columns, outputs).
 
         Raises:
@@ -120,11 +123,11 @@ class AbstractNodes(eqx.Module):
         """
         raise ValueError(f"repair needs {type(self).__name__} to define design and refitted")
 
-    def norms(self) -> Array:
+    def norms(self) -> Float[Array, " number"]:
         """`λ_j ‖V_j‖²` of every node, of shape (number,)."""
         return jnp.exp(self.log_variances) * jnp.sum(self.outgoing() ** 2, -1)
 
-    def log_prior(self) -> Array:
+    def log_prior(self) -> Float[Array, ""]:
         """Log-density of all arrays of the layer under the prior, a scalar.
 
         Arrays other than `log_variances` and `constants` are standard normal here; a layer with
@@ -164,18 +167,18 @@ class AbstractNodes(eqx.Module):
         law: Distribution = self.prior.at_width(self.prior_width)
         return law
 
-    def root_variances(self) -> Array:
+    def root_variances(self) -> Float[Array, " number"]:
         """`√λ`, of shape (number,)."""
         return jnp.exp(self.log_variances / 2)
 
-    def log_prior_of_variances(self) -> Array:
+    def log_prior_of_variances(self) -> Float[Array, ""]:
         """Log-density of `u = log λ`, the Jacobian included, a scalar; 0 where it has none."""
         law = self.law()
         if not has_density(law):
             return jnp.zeros(())
         return jnp.sum(log_density_of_log(law, self.log_variances))
 
-    def take_fields(self, kept: Array, *names: str) -> Self:
+    def take_fields(self, kept: Int[Array, " count"], *names: str) -> Self:
         """The layer with only the given nodes in `log_variances` and in the first axis of fields.
 
         Args:
@@ -207,7 +210,7 @@ class AbstractNetwork(eqx.Module):
     layers: eqx.AbstractVar[tuple[AbstractNodes, ...]]
 
     @abc.abstractmethod
-    def take(self, kept: Sequence[Array]) -> Self:
+    def take(self, kept: Sequence[Int[Array, " count"]]) -> Self:
         """The smaller network with only the given nodes, an array of numbers for each layer."""
 
     @abc.abstractmethod
@@ -225,8 +228,8 @@ def standard_normal(arrays: Sequence[Array], scale: float = 1.0) -> Array:
 
 
 def start_variances(
-    prior: Prior, width: int, init_variances: str = "prior", *, key: Array
-) -> Array:
+    prior: Prior, width: int, init_variances: str = "prior", *, key: PRNGKeyArray
+) -> Float[Array, " width"]:
     """Where the log node variances of a layer start.
 
     Args:
@@ -240,7 +243,7 @@ def start_variances(
         `log λ`, of shape (width,).
 
     Raises:
-        ValueError: if an argument is outside its range.
+        ValueError: if an argument is outside its range, or the layer is larger than the memory.
 
     Example:
         >>> import jax
@@ -249,6 +252,11 @@ def start_variances(
         (3,)
     """
     check_choice("init_variances", init_variances, INIT_VARIANCES)
+    if not isinstance(prior, Prior):
+        raise ValueError(f"prior must be a Prior of mogp.priors, got {prior!r}")
+    width = check_count("width", width)
+    check_key(key)
+    check_size("the layer", width, "a smaller width")
     law = prior.at_width(width)
     if init_variances == "equal" and has_density(law):
         return jnp.full((width,), -math.log(width), jnp.result_type(float))

@@ -6,10 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Array, PRNGKeyArray
 
 from mogp import activations
-from mogp._checks import check_choice, check_count
+from mogp._checks import check_choice, check_count, check_inputs, check_key
+from mogp.nn._inputs import check_size
 from mogp.nn._mean_field import MeanFieldLayer
 from mogp.nn._mixture import COVARIANCES, GMLayer, check_rank
 
@@ -26,7 +28,7 @@ class Neurons(NamedTuple):
     amplitudes: Array
 
 
-def gm_particles(layer: GMLayer, num: int, *, key: Array) -> Neurons:
+def gm_particles(layer: GMLayer, num: int, *, key: PRNGKeyArray) -> Neurons:
     """Neurons `(ω, β)` drawn from the mixture of a GM layer.
 
     `(1/m) Σ_j ω_j φ(⟨β_j, x⟩)` has the mean `h(x)`, the output of the layer, and an error of the
@@ -43,7 +45,8 @@ def gm_particles(layer: GMLayer, num: int, *, key: Array) -> Neurons:
         The neurons: directions of shape (m, d) and amplitudes of shape (L, m).
 
     Raises:
-        ValueError: if `num` is not an integer of at least 1.
+        ValueError: if an argument is outside its range, or the neurons are more than the memory
+            holds.
 
     Example:
         >>> import jax
@@ -52,7 +55,11 @@ def gm_particles(layer: GMLayer, num: int, *, key: Array) -> Neurons:
         >>> nn.gm_particles(layer, 100, key=jax.random.key(1)).directions.shape
         (100, 3)
     """
+    if not isinstance(layer, GMLayer):
+        raise ValueError(f"layer must be an nn.GMLayer, got {type(layer).__name__}")
     m, k = check_count("num", num), layer.components
+    check_key(key)
+    check_size("the neurons", m * (layer.in_size + layer.out_size), "a smaller num")
     of_omega, of_beta = layer.square_roots()
     order, noise = jax.random.split(key)
     component = jax.random.permutation(order, k)[jnp.arange(m) % k]
@@ -71,7 +78,7 @@ def gm_particles(layer: GMLayer, num: int, *, key: Array) -> Neurons:
     return Neurons(directions, amplitudes.T)
 
 
-def to_mean_field(layer: GMLayer, width: int, *, key: Array) -> MeanFieldLayer:
+def to_mean_field(layer: GMLayer, width: int, *, key: PRNGKeyArray) -> MeanFieldLayer:
     """A mean-field layer of `width` neurons drawn from the mixture, with the layer's activation.
 
     Args:
@@ -83,7 +90,7 @@ def to_mean_field(layer: GMLayer, width: int, *, key: Array) -> MeanFieldLayer:
         The layer of neurons.
 
     Raises:
-        ValueError: if `width` is not an integer of at least 1.
+        ValueError: as `gm_particles` does.
 
     Example:
         >>> import jax
@@ -101,15 +108,15 @@ def to_mean_field(layer: GMLayer, width: int, *, key: Array) -> MeanFieldLayer:
 
 
 def fit_mixture(
-    directions: Array,
-    amplitudes: Array,
+    directions: ArrayLike,
+    amplitudes: ArrayLike,
     components: int,
     *,
     covariance: str = "diagonal",
     rank: int | None = None,
     activation: str | activations.Activation = "relu",
     floor: float = 1e-6,
-    key: Array,
+    key: PRNGKeyArray,
 ) -> GMLayer:
     """The GM layer of a Gaussian mixture fitted to neurons, the way back from `gm_particles`.
 
@@ -134,7 +141,8 @@ def fit_mixture(
         The layer, without a prior.
 
     Raises:
-        ValueError: if an argument is outside its range or the shapes do not match.
+        ValueError: if an argument is outside its range, the shapes do not match, or the neurons are
+            not real and finite.
 
     Example:
         >>> import jax
@@ -148,18 +156,22 @@ def fit_mixture(
     """
     from sklearn.mixture import GaussianMixture
 
-    beta, omega = np.asarray(directions, float), np.asarray(amplitudes, float).T
-    if beta.ndim != 2 or omega.ndim != 2 or len(beta) != len(omega):
+    neurons = np.asarray(directions), np.asarray(amplitudes).T
+    if any(a.ndim != 2 for a in neurons) or len(neurons[0]) != len(neurons[1]):
         raise ValueError(
             "directions and amplitudes must have shapes (m, d) and (L, m), got "
             f"{np.shape(directions)} and {np.shape(amplitudes)}"
         )
+    for name, array in zip(("directions", "amplitudes"), neurons, strict=True):
+        check_inputs(name, array)
+    beta, omega = (np.asarray(a, float) for a in neurons)
+    check_key(key)
     check_choice("covariance", covariance, COVARIANCES)
     (num, d), size = beta.shape, omega.shape[1]
     r = check_rank(rank, covariance, d)
     if check_count("components", components) > num:
         raise ValueError(f"components must be at most the {num} neurons, got {components}")
-    if not floor >= 0:
+    if not isinstance(floor, int | float) or not 0 <= floor < np.inf:
         raise ValueError(f"floor must be at least 0, got {floor}")
 
     pairs = np.concatenate([beta, omega], axis=1)
@@ -180,7 +192,7 @@ def fit_mixture(
     layer = GMLayer(
         d, size, components, covariance=covariance, rank=rank, activation=activation, key=key
     )
-    dtype = jnp.result_type(directions, amplitudes)
+    dtype = jnp.result_type(*neurons)
     stacked = [jnp.asarray(np.stack(a), dtype) for a in arrays.values()]
     return layer.with_arrays(dict(zip(arrays, stacked, strict=True)))
 
