@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["DataError", "Dataset", "load"]
+__all__ = ["DataError", "Dataset", "NAMES", "load"]
 
 _logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _MIRRORS = {
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
     ),
     "fashion-mnist": (
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
     ),
 }
@@ -59,6 +59,10 @@ _CHECKSUMS = {
         "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
 }
+
+NAMES = ("digits", *_CHECKSUMS)  # of the data sets
+# The largest file has 47 MB; nothing is decompressed beyond this.
+_LIMIT = 2**26
 
 
 class DataError(Exception):
@@ -140,9 +144,8 @@ def load(
         recognition, Proceedings of the IEEE 86. *fashion-mnist*: H. Xiao, K. Rasul and
         R. Vollgraf (2017), arXiv:1708.07747.
     """
-    known = ("digits", *_CHECKSUMS)
-    if name not in known:
-        raise ValueError(f"name: expected one of {', '.join(map(repr, known))}, got {name!r}")
+    if name not in NAMES:
+        raise ValueError(f"name: expected one of {', '.join(map(repr, NAMES))}, got {name!r}")
     if name == "digits":
         white = 16
         x_train, y_train, x_test, y_test = _digits()
@@ -199,13 +202,18 @@ def _find(name: str, stem: str, checksum: str, data_dir: str | os.PathLike[str] 
 
 def _read(file: Path, checksum: str) -> bytes:
     expected = f"expected a file whose decompressed content has SHA-256 {checksum}"
+    if (size := file.stat().st_size) > _LIMIT:
+        raise DataError(f"{expected}, got {size} bytes, more than the {_LIMIT} of any data file")
     content = file.read_bytes()
     if content.startswith(b"\x1f\x8b"):  # gzip, whatever the file is called
         try:
-            content = gzip.decompress(content)
+            with gzip.open(file) as packed:
+                content = packed.read(_LIMIT + 1)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             came = f"a truncated or damaged gzip file of {len(content)} bytes"
             raise DataError(f"{expected}, got {came} ({error})") from error
+        if len(content) > _LIMIT:
+            raise DataError(f"{expected}, got a gzip file of more than {_LIMIT} bytes inside")
     found = hashlib.sha256(content).hexdigest()
     if found != checksum:
         raise DataError(f"{expected}, got {len(content)} bytes with SHA-256 {found}")

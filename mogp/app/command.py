@@ -5,10 +5,14 @@ help is what the docstring of the dataclass says of them.
 """
 
 import inspect
+import io
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -25,14 +29,13 @@ from mogp.priors import split_names
 
 
 class _Group(TyperGroup):
-    """Ctrl-C in any command is exit code 130 and one line."""
+    """Ctrl-C and SIGTERM in any command are exit code 130 and one line."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            text = "interrupted; the same command goes on from its last checkpoint"
-            sys.stderr.write(f"mogp: {text}\n")
+        except KeyboardInterrupt as error:
+            sys.stderr.write(f"mogp: {'; '.join(['interrupted', *map(str, error.args)])}\n")
             raise typer.Exit(130) from None
 
 
@@ -80,7 +83,7 @@ def _out(default: str) -> inspect.Parameter:
     return _parameter("out", Path, typer.Option(help="Folder for the results."), Path(default))
 
 
-_TABLE = "Table: .csv, .parquet or .npz."
+_TABLE = "Table: .csv, .tsv, .parquet or .npz."
 _DATA_DIR = _parameter(
     "data_dir",
     Path | None,
@@ -102,13 +105,13 @@ def _command(*settings: type, own: Sequence[inspect.Parameter]) -> Callable[[Any
     for each in settings:
         words, types = _words(each), get_type_hints(each)
         for field in fields(each):
-            if (name := field.name) in parameters:
+            name, hint, default = field.name, types[field.name], field.default
+            if name in parameters or is_dataclass(default):
                 continue
-            hint, default = types[name], field.default
             hints[name], kind = hint, str if _items(hint) else hint
             needed = default is MISSING
             text = ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
-            shown = len(settings) == 1 and not needed and default is not None and text
+            shown = len(settings) < 3 and not needed and default not in (None, ()) and text
             info = typer.Option(help=words[name], show_default=shown)
             parameters[name] = (
                 _parameter(name, kind, info)
@@ -163,7 +166,7 @@ def _say(*lines: object) -> None:
     """Print lines as they are, indented, without colours."""
     console = Console()
     for line in lines:
-        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"  {line}", highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 # --- commands -------------------------------------------------------------------------------------
@@ -231,6 +234,7 @@ def experiment(given: dict[str, Any], *, name: str, out: Path, **options: Any) -
 
 @_command(
     fits.Settings,
+    tables.Format,
     own=[
         _parameter("data", Path, typer.Argument(help=_TABLE)),
         _parameter("test", Path | None, typer.Option(help="Table with the test rows."), None),
@@ -240,38 +244,47 @@ def experiment(given: dict[str, Any], *, name: str, out: Path, **options: Any) -
 def fit(given: dict[str, Any], *, data: Path, test: Path | None, out: Path) -> None:
     """Fit a table of your own: regression or classification by NUTS, with a report.
 
-    Writes report.html with its pictures, fit.json and posterior.nc, from which `mogp predict`
-    works. A command that was interrupted goes on where it stopped.
+    Says first what it understood of the table, a line a column. Writes report.html with its
+    pictures, fit.json and posterior.nc, from which `mogp predict` works. A command that was
+    interrupted goes on where it stopped.
 
     Example: `mogp fit houses.csv --target price --out houses`
     """
-    settings = fits.Settings(**given)
-    record = fits.fit(settings, data, out, test=test, progress=sys.stderr.isatty()).record
-    loo, found = record["scores"]["loo"], record["convergence"]
-    tested = record["scores"].get("test", {})
-    _say(
-        *(f"test {name:<9} {value:.4g}" for name, value in tested.items()),
-        f"leave-one-out nll {loo['nll']:.4g} ± {loo['se']:.2g}",
-        f"{found['divergences']} divergences, R̂ at most {found['r_hat']:.3f}, ESS at least "
-        f"{found['ess']:.0f}",
-        *report.warnings_of(record),
-        *(out / name for name in ("report.html", "fit.json", "posterior.nc")),
-    )
+    reading = {field.name for field in fields(tables.Format)}
+    form = tables.Format(**{name: given.pop(name) for name in reading & given.keys()})
+    settings = fits.Settings(**given, form=form)
+    record = fits.fit(
+        settings, data, out, test=test, progress=sys.stderr.isatty(), say=_say
+    ).record  # fmt: skip
+    _say(*report.summary(record), *report.warnings_of(record))
+    _say(*(out / name for name in ("report.html", "fit.json", "posterior.nc")))
 
 
-@app.command()
-def predict(
-    folder: Annotated[Path, typer.Argument(help="Folder that `mogp fit` wrote.")],
-    data: Annotated[Path, typer.Argument(help=_TABLE)],
-    out: Annotated[Path, typer.Option(help="File for the predictions: .csv, .parquet or .npz.")],
-) -> None:
+@_command(
+    tables.Format,
+    own=[
+        _parameter("folder", Path, typer.Argument(help="Folder that `mogp fit` wrote.")),
+        _parameter("data", Path, typer.Argument(help=_TABLE)),
+        _parameter("out", Path, typer.Option(help=f"File for the predictions. {_TABLE}")),
+    ],
+)
+def predict(given: dict[str, Any], *, folder: Path, data: Path, out: Path) -> None:
     """Predict the rows of a table: mean, sd and quantiles, or class probabilities.
+
+    The table is read as that of the fit was, unless options say otherwise.
 
     Example: `mogp predict houses new.csv --out predictions.csv`
     """
-    tables.check_suffix(out)
-    frame = tables.read(data)
-    tables.write(fits.load(folder).predict(frame, str(data)), out)
+    tables.suffixes(out)
+    if out.exists() or out.is_symlink():
+        raise ValueError(f"out: {out} is there already; choose another name or remove it")
+    result = fits.load(folder)
+    encoding = replace(result.encoding, form=replace(result.encoding.form, **given))
+    frame = tables.raw(data, encoding.form)
+    found = result._replace(encoding=encoding).predict(frame, str(data))
+    columns = tables.understood(frame, encoding.columns, encoding.kinds, encoding.form, str(data))
+    tables.write(found, out)
+    _say(*frame.attrs["notes"], *(column.line() for column in columns.values()))
     _say(f"{out}: {len(frame)} rows")
 
 
@@ -281,11 +294,46 @@ def main(*arguments: Any) -> None:
     Args:
         *arguments: what stands behind `mogp` on the command line; that of this process if empty.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without ± is no reason to fail
+            stream.reconfigure(errors="replace")
+    with _terminated():
+        try:
+            app(args=list(map(str, arguments)) or None, prog_name="mogp")
+        except Exception as error:
+            if (text := _said_of(error)) is None:
+                raise
+            sys.stderr.write(f"mogp: {' '.join(text.split())}\n")
+            sys.exit(2)
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """SIGTERM, by which batch schedulers stop a job, is Ctrl-C until the block ends."""
+
+    def handle(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, handle)
     try:
-        app(args=list(map(str, arguments)) or None, prog_name="mogp")
-    except (ValueError, DataError, FloatingPointError, OSError) as error:
-        sys.stderr.write(f"mogp: {error}\n")
-        sys.exit(2)
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _said_of(error: BaseException) -> str | None:
+    """What to tell of a mistake, or of a machine that is full; None for a fault of ours."""
+    if isinstance(error, ValueError | DataError | FloatingPointError | OSError):
+        return str(error)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return f"out of memory; ask for less: {str(error)[:200]}"
+    # Other libraries hide what a full disk says behind errors of their own.
+    cause = error.__cause__ or error.__context__
+    return _said_of(cause) if isinstance(cause, OSError | RuntimeError) else None
 
 
 __all__ = ["app", "main"]

@@ -1,7 +1,7 @@
 """Priors and layers on real images: train, prune, compare. The work behind `mogp compare`."""
 
 import math
-import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,7 +65,7 @@ class Settings(_job.Settings):
         super().__post_init__()
         check_choice("importance", self.importance, pruning.IMPORTANCES)
         for text in self.priors:
-            prior = priors_room.parse(text)
+            prior = _job.parsed(text)
             if self.importance == "variance" and isinstance(prior, priors_room.Deterministic):
                 raise ValueError(
                     f'importance="variance" cannot order the nodes of prior {text!r}, whose '
@@ -120,8 +120,9 @@ def compare(
 ) -> list[Row]:
     """Train every model, prune the networks, and write `compare.json`, `.nc` and `.png`.
 
-    Training is checkpointed after every epoch in `out/checkpoints`, so that the same call goes on
-    where a killed one stopped; the folder is removed at the end.
+    Training is checkpointed after every epoch in `out/checkpoints/compare`, so that the same call
+    goes on where a killed one stopped; these checkpoints are removed at the end. Nothing else is
+    removed or written over, but for results of the same settings.
 
     Args:
         settings: what to do.
@@ -133,7 +134,8 @@ def compare(
         One row for each model, priors first, the GM layer last.
 
     Raises:
-        ValueError: if the folder cannot be written to.
+        ValueError: if the folder cannot be written to, or holds files of these names with other
+            settings or that we have not written.
         KeyboardInterrupt: after Ctrl-C; the same call goes on.
         mogp.datasets.DataError: if the data cannot be found, or are not what they should be.
 
@@ -147,19 +149,27 @@ def compare(
         ['Horseshoe()']
     """
     data = datasets.load(settings.data, data_dir=data_dir)
-    _job.check_writable(out)
-    job = Job(settings, data, out / "checkpoints", progress)
-    rows = [_prior_row(job, text) for text in settings.priors]
+    _job.check_results((out / f"compare.{suffix}" for suffix in ("json", "nc", "png")), settings)
+    if settings.batch_size > len(data.x_train):
+        raise ValueError(
+            f"batch_size must be at most n = {len(data.x_train)}, got {settings.batch_size}"
+        )
+    job = Job(settings, data, out / "checkpoints" / "compare", progress)
     if settings.components:
-        rows.append(_mixture_row(job))
-    _save(rows, settings, out)
-    shutil.rmtree(job.checkpoints, ignore_errors=True)
+        job.check_room("training the GM layer", _mixture_start(job))
+    _job.claim(out, "compare")
+    with _job.resumable(job.checkpoints):
+        rows = [_prior_row(job, text) for text in settings.priors]
+        if settings.components:
+            rows.append(_mixture_row(job))
+        _save(rows, settings, out)
+    _job.release(out, "compare")
     return rows
 
 
 def _prior_row(job: Job, text: str) -> Row:
     settings, data, (d, classes) = job.settings, job.data, job.sizes
-    prior = priors_room.parse(text)
+    prior = _job.parsed(text)
     model = MoGP([prior] * settings.hidden, bias_scale=1.0)
 
     def build(key: Array) -> nn.DependentMLP:
@@ -182,15 +192,15 @@ def _prior_row(job: Job, text: str) -> Row:
     return _row(job, name, fit, np.array(settings.keep), curve.accuracy, curve.nll)
 
 
-def _mixture_row(job: Job) -> Row:
+def _mixture_start(job: Job) -> Callable[[Array], nn.GMLayer]:
     (d, classes), components = job.sizes, job.settings.components
+    return lambda key: nn.GMLayer(d, classes, components, key=key)
 
-    def build(key: Array) -> nn.GMLayer:
-        return nn.GMLayer(d, classes, components, key=key)
 
-    name = f"GM layer, K={components}"
+def _mixture_row(job: Job) -> Row:
+    name = f"GM layer, K={job.settings.components}"
     optimizer = inference.per_parameter(optax.sgd(0.1), scales=optax.sgd(1.0))
-    fit = _fit(job, build, name, optimizer, 64)
+    fit = _fit(job, _mixture_start(job), name, optimizer, 64)
     evaluate = eqx.filter_vmap(inference.evaluate, in_axes=(eqx.if_array(0), None, None))
     scores = eqx.filter_jit(evaluate)(fit.model, job.data.x_test, job.data.y_test)
     return _row(job, name, fit, np.ones(1), scores.accuracy[None], scores.nll[None])
@@ -238,7 +248,7 @@ def _save(rows: list[Row], settings: Settings, out: Path) -> None:
     title = f"{settings.data}: {layers}, {plural(settings.seeds, 'seed')}"
     ax = plots.pruning_curves(lines, width=settings.width)
     ax.set_title(title, fontsize="medium")
-    _job.write_figure(out / "compare.png", ax.figure)
+    _job.write_figure(out / "compare.png", ax.figure, settings)
 
 
 __all__ = ["Row", "Settings", "compare", "suited"]

@@ -1,93 +1,24 @@
 """A user's own regression or classification. The work behind `mogp fit` and `mogp predict`."""
 
+import hashlib
 import json
 import math
-import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 import pandas as pd
 
 from mogp import MoGP, inference
-from mogp import priors as priors_room
-from mogp._checks import check_choice
 from mogp.app import _job, tables
+from mogp.app._preparing import Rows, Settings, likelihood_of, prepared
 from mogp.inference import Posterior, Predictive
 
-LIKELIHOODS = ("auto", "gaussian", "student_t", "bernoulli", "poisson", "categorical")
 _BLOCK = 2000  # rows predicted at once: this bounds the memory of the draws
-
-
-@dataclass(frozen=True)
-class Settings(_job.Settings):
-    """Everything that determines a fit, but the data.
-
-    Attributes:
-        target: the column to predict.
-        inputs: the columns to predict it from; None for all others.
-        prior: the prior of node variances, as `mogp.priors.parse` reads it.
-        hidden: the number of hidden layers.
-        width: the number of nodes in each hidden layer; None for the limit of infinitely many.
-        jumps: the number of jumps kept in each hidden layer of the limit.
-        activation: the activation of the hidden layers.
-        likelihood: that of the target: auto, gaussian, student_t, bernoulli, poisson, categorical.
-            auto takes labels (text, true and false) as classes, and numbers as gaussian.
-        samples: the number of draws of each chain.
-        warmup: the number of draws of each chain before these, which are thrown away.
-        chains: the number of independent chains.
-        test_fraction: the share of the rows held out, in [0, 1), where there is no file with test
-            rows.
-        seed: the seed of everything random.
-
-    Example:
-        >>> from mogp.app.fits import Settings
-        >>> Settings("price", hidden=2).model().depth
-        2
-    """
-
-    target: str
-    inputs: tuple[str, ...] | None = None
-    prior: str = "gbfry(alpha=0.5, tau=2)"
-    hidden: int = 1
-    width: int | None = None
-    jumps: int = 30
-    activation: str = "relu"
-    likelihood: str = "auto"
-    samples: int = 500
-    warmup: int = 500
-    chains: int = 4
-    test_fraction: float = 0.2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.samples * self.chains < 25:
-            raise ValueError(
-                "samples must give at least 25 draws in all, which leave-one-out needs, got "
-                f"{self.samples} of each of {self.chains} chains"
-            )
-        check_choice("likelihood", self.likelihood, LIKELIHOODS)
-        if not 0 <= self.test_fraction < 1:
-            raise ValueError(f"test_fraction must be in [0, 1), got {self.test_fraction}")
-        self.model()
-
-    @property
-    def has_classes(self) -> bool:
-        """Whether the target is a label."""
-        return self.likelihood in ("bernoulli", "categorical")
-
-    def model(self) -> MoGP:
-        """The model, whose scales of all layers are unknown, LogNormal(0, 1) a priori."""
-        layers = self.hidden + 1
-        scales = [dist.LogNormal(0.0, 1.0)] * layers
-        priors = [priors_room.parse(self.prior)] * self.hidden
-        return MoGP(priors, self.activation, weight_scale=scales, bias_scale=scales)
 
 
 class Fit(NamedTuple):
@@ -97,7 +28,8 @@ class Fit(NamedTuple):
         settings: with `likelihood` as it was chosen.
         encoding: of the columns.
         posterior: of the standardised problem.
-        record: what `fit.json` holds: settings, encoding, scores, convergence, environment.
+        record: what `fit.json` holds: settings, encoding, what was understood of the table, scores,
+            convergence, failures, environment. None stands for a number that could not be had.
     """
 
     settings: Settings
@@ -115,32 +47,29 @@ class Fit(NamedTuple):
         Returns:
             For numbers `mean`, `sd`, and the quantiles `q05`, `q50`, `q95` of an observation; for
             classes `class`, the most probable one, and a column `p_…` of probabilities for each.
+            The rows have the index of `frame`.
 
         Raises:
-            ValueError: if columns are missing or hold what the training rows did not.
+            ValueError: if columns are missing or hold what the training rows did not, or the draws
+                give no probabilities or finite numbers.
         """
         x = self.encoding.inputs(frame, source)
-        blocks = [jnp.asarray(x[i : i + _BLOCK]) for i in range(0, len(x), _BLOCK)]
+        blocks = [jnp.asarray(x[i : i + _BLOCK]) for i in range(0, max(len(x), 1), _BLOCK)]
         key = jax.random.key(self.settings.seed)
         found = [predictions(self.posterior.predict(b), self.encoding, key=key) for b in blocks]
-        return pd.concat(found, ignore_index=True)
-
-
-class Rows(NamedTuple):
-    """Standardised rows: inputs (n, d), and targets (n,), which are numbers or classes."""
-
-    x: jax.Array
-    y: np.ndarray
+        return pd.concat(found).set_axis(frame.index, axis=0)
 
 
 def fit(
-    settings: Settings, data: Path, out: Path, *, test: Path | None = None, progress: bool = True
-) -> Fit:
+    settings: Settings, data: Path, out: Path, *, test: Path | None = None, progress: bool = True,
+    say: Callable[[str], object] = len,
+) -> Fit:  # fmt: skip
     """Fit a table and write a folder with the posterior, a record and a report.
 
     Draws are checkpointed in the folder `.NAME.part` beside `out`, so that the same call goes on
     where a killed one stopped. `out` itself appears at the end, whole: `posterior.nc`, `fit.json`,
-    `report.html` and its pictures.
+    `report.html` and its pictures. What was sampled is kept: a score or a picture that fails is a
+    line in the report.
 
     Args:
         settings: what to do.
@@ -148,6 +77,7 @@ def fit(
         out: folder for the results; it must not hold anything.
         test: table with the test rows.
         progress: whether a progress bar is shown.
+        say: takes lines that tell what was understood of the table, before any sampling.
 
     Returns:
         The fit, as `load` reads it again.
@@ -158,42 +88,146 @@ def fit(
     """
     from mogp.app import report
 
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise ValueError(f"out: {out} is there already; choose another folder or remove it")
     work = out.with_name(f".{out.name}.part")
-    settings, encoding, law, train, held_out = _prepared(settings, data, test)
-    _job.check_writable(work)
-    key = jax.random.key(settings.seed)
-    posterior = _job.finished(
+    settings, encoding, law, train, held_out, lines = prepared(settings, data, test)
+    _check_room(settings, encoding, train)
+    for line in lines:
+        say(line)
+    _job.mark(work)
+    with _job.resumable(work):
+        key = jax.random.key(settings.seed)
+        posterior = _sampled(settings, law, train, key, work / "nuts.ckpt", progress)
+        record = {
+            "command": "mogp fit",
+            "data": str(data),
+            "understood": lines,
+            "rows": {"training": len(train.x), "test": len(held_out.x) if held_out else 0},
+            "settings": asdict(settings),
+            "encoding": encoding.to_json(),
+            "model": _size(settings, posterior),
+            "scores": {"loo": None},
+            "convergence": None,
+            "failures": [],
+            "environment": _job.environment(),
+        }
+        folder = work / "fit"
+        folder.mkdir(exist_ok=True)
+        posterior.save(folder / "posterior.nc")
+        _write_sealed(folder, record)
+        failures: list[str] = []
+        loo = _attempt(failures, "leave-one-out", lambda: inference.leave_one_out(posterior))
+        scores = {"loo": _in_units(loo, encoding)}
+        if held_out is not None:
+            tested = _attempt(
+                failures,
+                "the scores of the test rows",
+                lambda: posterior.evaluate(*held_out, key=key),
+            )
+            scores["test"] = _in_units(tested, encoding)
+        if settings.folds:
+            options = settings, law, train, work, progress
+            scores["folds"] = _in_units(
+                _attempt(failures, "K-fold", lambda: _left_out(*options)), encoding
+            )
+        found = _attempt(failures, "convergence", lambda: inference.convergence(posterior, train.x))
+        record |= {"scores": scores, "convergence": found, "failures": failures}
+        result = Fit(settings, encoding, posterior, _job.plain(record))
+        report.write(folder, result, train, held_out)
+        _write_sealed(folder, result.record)
+        folder.replace(out)
+    _job.remove_checkpoints(work)
+    _job.unmark(work)
+    return result
+
+
+def _sampled(
+    settings: Settings, law: inference.Likelihood, train: Rows, key: jax.Array, checkpoint: Path,
+    progress: bool,
+) -> Posterior:  # fmt: skip
+    return _job.finished(
         inference.nuts(
             settings.model(), train.x, train.y, key=key, likelihood=law, width=settings.width,
             num_jumps=settings.jumps, num_warmup=settings.warmup, num_samples=settings.samples,
-            num_chains=settings.chains, checkpoint=work / "nuts.ckpt", progress=progress,
+            num_chains=settings.chains, checkpoint=checkpoint, progress=progress,
         )
     )  # fmt: skip
-    scores = {"loo": _in_units(inference.leave_one_out(posterior), encoding)}
-    if held_out is not None:
-        scores["test"] = _in_units(posterior.evaluate(*held_out, key=key), encoding)
-    record = {
-        "command": "mogp fit",
-        "data": str(data),
-        "rows": {"training": len(train.x), "test": len(held_out.x) if held_out else 0},
-        "settings": asdict(settings),
-        "encoding": encoding.to_json(),
-        "scores": scores,
-        "convergence": inference.convergence(posterior, train.x),
-        "environment": _job.environment(),
-    }
-    result = Fit(settings, encoding, posterior, record)
-    folder = work / "fit"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    posterior.save(folder / "posterior.nc")
-    _job.write_record(folder / "fit.json", record)
-    report.write(folder, result, train, held_out)
-    folder.replace(out)
-    shutil.rmtree(work, ignore_errors=True)
-    return result
+
+
+def _attempt(failures: list[str], what: str, function: Callable[[], Any]) -> Any:
+    """What a function returns; None and a line among the failures if it raises.
+
+    A disk that is full stops the command.
+    """
+    try:
+        return function()
+    except OSError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        failures.append(f"{what} could not be had: {type(error).__name__}: {text}")
+        return None
+
+
+def _left_out(
+    settings: Settings, law: inference.Likelihood, train: Rows, work: Path, progress: bool
+) -> dict[str, float]:
+    """K-fold cross-validation: scores of each part of the rows by a fit to all others."""
+    num, y = len(train.x), np.asarray(train.y)
+    order = np.random.default_rng(settings.seed).permutation(num)
+    values = np.empty(num)
+    for k, rows in enumerate(np.array_split(order, min(settings.folds, num))):
+        others = np.setdiff1d(order, rows)
+        posterior = _sampled(
+            settings, law, Rows(train.x[others], y[others]),
+            jax.random.fold_in(jax.random.key(settings.seed), k), work / f"nuts{k}.ckpt", progress,
+        )  # fmt: skip
+        values[rows] = -np.asarray(posterior.predict(train.x[rows]).log_density(y[rows]))
+    return {"nll": float(values.mean()), "se": float(values.std() / np.sqrt(num))}
+
+
+def _size(settings: Settings, posterior: Posterior) -> str:
+    """How wide the fitted network is, in words; infinitely wide is said only of what is."""
+    if settings.width:
+        return f"width {settings.width}"
+    nodes = posterior.attrs.get("num_diffuse")
+    exact_last = posterior.attrs.get("method") == "dense" and posterior.observed is not None
+    text = f"the limit of infinite width, {settings.jumps} jumps in each hidden layer"
+    if exact_last and settings.hidden == 1:
+        return f"{text} and the rest of it exact"
+    which = "each hidden layer but the last" if exact_last else "each hidden layer"
+    return f"{text}, approximated: {nodes} random nodes stand for the rest of {which}"
+
+
+def _check_room(settings: Settings, encoding: tables.Encoding, train: Rows) -> None:
+    """Raise if the draws, or the features of the rows in all chains, would not fit in memory."""
+    classes = len(encoding.classes or ())
+    width = settings.width or settings.jumps + 16
+    plain = MoGP([_job.parsed("iid")] * settings.hidden)
+    _job.check_room(
+        "the draws",
+        lambda key: plain.network(train.x.shape[1], max(1, classes), width, key=key),
+        settings.chains * (settings.samples + 8),
+        "smaller --width, --jumps, --samples or --chains",
+    )
+    _job.check_room(
+        "the features of all rows", lambda _: jnp.zeros((len(train.x), width)), settings.chains,
+        "fewer rows, or smaller --width, --jumps or --chains",
+    )  # fmt: skip
+
+
+def _write_sealed(folder: Path, record: dict[str, Any]) -> None:
+    """Write the record with checksums of itself and of the posterior."""
+    record = _job.plain(record)
+    with (folder / "posterior.nc").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    sums = {"record": _sum(record), "posterior.nc": digest}
+    _job.write_record(folder / "fit.json", record | {"sha256": sums})
+
+
+def _sum(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def load(folder: Path) -> Fit:
@@ -206,22 +240,39 @@ def load(folder: Path) -> Fit:
         The fit.
 
     Raises:
-        ValueError: if the folder holds no fit, or one that was altered.
+        ValueError: if the folder holds no fit, or one that was altered since it was written.
     """
-    path = folder / "fit.json"
+    path, draws = folder / "fit.json", folder / "posterior.nc"
     if not path.is_file():
         raise ValueError(f"{folder} holds no fit: there is no fit.json")
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
+        sums = record.pop("sha256")
+        with draws.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if sums["record"] != _sum(record):
+            raise ValueError("it was altered since it was written (its checksum is wrong)")
+        if sums["posterior.nc"] != digest:
+            raise ValueError(f"{draws} was altered since it was written (its checksum is wrong)")
         given = record["settings"]
         inputs = None if given["inputs"] is None else tuple(given["inputs"])
-        settings = Settings(**given | {"inputs": inputs})
         encoding = tables.Encoding.from_json(record["encoding"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not the record of a fit: {error!r}") from None
-    posterior = inference.load_posterior(
-        folder / "posterior.nc", settings.model(), likelihood=_likelihood(settings, encoding)
-    )
+        settings = Settings(**given | {"inputs": inputs, "form": encoding.form})
+        law = likelihood_of(settings, encoding)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, OSError) as error:
+        reason = (
+            f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        )
+        raise ValueError(f"{path} is not the record of a fit: {reason[:300]}") from None
+    try:
+        posterior = inference.load_posterior(draws, settings.model(), likelihood=law)
+    except Exception as error:  # whatever is behind a damaged netCDF file
+        raise ValueError(f"{draws} cannot be read: {' '.join(str(error).split())[:300]}") from None
+    if posterior.x.shape[1] != len(encoding.means):
+        raise ValueError(
+            f"{draws} has {posterior.x.shape[1]} inputs, the encoding in {path} gives "
+            f"{len(encoding.means)}"
+        )
     return Fit(settings, encoding, posterior, record)
 
 
@@ -238,10 +289,18 @@ def predictions(
     mean = np.asarray(predictive.mean())
     if encoding.classes is not None:
         shares = class_shares(mean)
+        whole = np.abs(shares.sum(1) - 1).max(initial=0) < 1e-3  # false for NaN, too
+        if shares.shape[1] != len(encoding.classes) or not whole or shares.min(initial=0) < -1e-6:
+            raise ValueError("the draws give no probabilities of the classes: they are damaged")
         best = np.array(encoding.classes)[shares.argmax(1)]
         columns = {f"p_{name}": shares[:, k] for k, name in enumerate(encoding.classes)}
         return pd.DataFrame({"class": best} | columns)
     draws = np.asarray(predictive.sample(key=key))[..., 0]
+    if not (np.isfinite(mean).all() and np.isfinite(draws).all()):
+        raise ValueError(
+            "the predictions are not finite: rows are too far from the training rows, or the draws "
+            "are damaged"
+        )
     low, median, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=0)
     columns = {"q05": low, "q50": median, "q95": high}
     return pd.DataFrame(
@@ -255,69 +314,14 @@ def class_shares(mean: np.ndarray) -> np.ndarray:
     return np.concatenate([1 - mean, mean], axis=1) if mean.shape[1] == 1 else mean
 
 
-def _in_units(scores: dict[str, float], encoding: tables.Encoding) -> dict[str, float]:
-    """Scores of standardised observations in the units of the target."""
+def _in_units(scores: dict[str, float] | None, encoding: tables.Encoding) -> Any:
+    """Scores of standardised observations in the units of the target; None where there are none."""
+    if scores is None:
+        return None
     scale = encoding.target_scale
     units: dict[str, Callable[[float], float]] = {"nll": lambda v: v + math.log(scale)}
     units |= dict.fromkeys(("rmse", "crps"), lambda v: v * scale)
     return {k: units[k](value) if k in units else value for k, value in scores.items()}
 
 
-def _prepared(
-    settings: Settings, data: Path, test: Path | None
-) -> tuple[Settings, tables.Encoding, inference.Likelihood, Rows, Rows | None]:
-    """Rows of the tables as numbers, and the settings with a likelihood; mistakes are found here.
-
-    They are found before anything is written.
-    """
-    frame, source = tables.read(data), str(data)
-    label = tables.is_label(frame, settings.target, source)
-    if settings.likelihood == "auto":
-        labels = "bernoulli" if frame[settings.target].nunique() == 2 else "categorical"
-        settings = replace(settings, likelihood=labels if label else "gaussian")
-    names = list(frame) if settings.inputs is None else [settings.target, *settings.inputs]
-    tables.check_complete(frame, names, source)
-    if test is not None:
-        held_out = tables.read(test)
-    else:
-        by = settings.target if settings.has_classes else None
-        frame, held_out = tables.split(frame, settings.test_fraction, by=by, seed=settings.seed)
-    encoding = tables.learn(
-        frame, settings.target, settings.inputs, classes=settings.has_classes,
-        standardise=settings.likelihood in ("gaussian", "student_t"), source=source,
-    )  # fmt: skip
-    law = _likelihood(settings, encoding)
-
-    def encoded(frame: pd.DataFrame, source: str) -> Rows:
-        rows = Rows(jnp.asarray(encoding.inputs(frame, source)), encoding.targets(frame, source))
-        law.targets(rows.y, len(rows.x))
-        return rows
-
-    rows = encoded(frame, source)
-    return (
-        settings,
-        encoding,
-        law,
-        rows,
-        encoded(held_out, str(test or data)) if len(held_out) else None,
-    )
-
-
-def _likelihood(settings: Settings, encoding: tables.Encoding) -> inference.Likelihood:
-    """The likelihood, with the number of classes; the noise is HalfNormal(1) a priori."""
-    count = len(encoding.classes or ())
-    if settings.likelihood == "categorical":
-        return inference.Categorical(count)
-    if settings.likelihood == "bernoulli" and count != 2:
-        raise ValueError(
-            f"likelihood bernoulli needs two classes, {settings.target!r} has {count}: "
-            f"{list(encoding.classes or ())[:10]}"
-        )
-    kinds = {
-        "gaussian": inference.Gaussian, "student_t": inference.StudentT,
-        "bernoulli": inference.Bernoulli, "poisson": inference.Poisson,
-    }  # fmt: skip
-    return kinds[settings.likelihood]()
-
-
-__all__ = ["Fit", "LIKELIHOODS", "Rows", "Settings", "class_shares", "fit", "load", "predictions"]
+__all__ = ["Fit", "Rows", "Settings", "class_shares", "fit", "load", "predictions"]

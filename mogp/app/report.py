@@ -1,6 +1,7 @@
 """The report of a fit: pictures, and one page of HTML that holds them."""
 
 import base64
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from string import Template
@@ -12,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mogp import plots
+from mogp._files import whole_file
 from mogp.app import _job
 from mogp.app._job import plural
 from mogp.app.fits import Fit, Rows, class_shares, predictions
@@ -49,7 +51,7 @@ _CAPTIONS = {
 
 
 def write(folder: Path, fit: Fit, train: Rows, held_out: Rows | None) -> None:
-    """Write `report.html` and the pictures in it.
+    """Write `report.html` and the pictures in it; one that fails is a line, also in the record.
 
     Args:
         folder: where; it must exist.
@@ -57,36 +59,70 @@ def write(folder: Path, fit: Fit, train: Rows, held_out: Rows | None) -> None:
         train: the training rows.
         held_out: the test rows, if there are any.
     """
-    parts = [f'<p class="warning">{escape(text)}</p>' for text in warnings_of(fit.record)]
-    parts += _tables(fit.record)
-    for name, figure in _figures(fit, train, held_out).items():
+    pictures = []
+    for name, draw in _figures(fit, train, held_out).items():
         path = folder / f"{name}.png"
-        _job.write_figure(path, figure, dpi=150)
+        try:
+            _job.write_figure(path, draw(), fit.settings, dpi=150)
+        except OSError:
+            raise
+        except Exception as error:
+            text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            fit.record["failures"].append(f"the picture {name} could not be drawn: {text}")
+            continue
         picture = base64.b64encode(path.read_bytes()).decode()
         caption = escape(_CAPTIONS[name])
-        parts.append(
+        pictures.append(
             f'<figure><img alt="{caption}" src="data:image/png;base64,{picture}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
+    parts = [f'<p class="warning">{escape(text)}</p>' for text in warnings_of(fit.record)]
+    parts += _tables(fit.record)
     title = escape(f"{fit.encoding.target} from {Path(fit.record['data']).name}")
-    page = _PAGE.substitute(title=title, body="\n".join(parts))
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    page = _PAGE.substitute(title=title, body="\n".join(parts + pictures))
+    with whole_file(folder / "report.html") as part:
+        part.write_text(page, encoding="utf-8")
+
+
+def summary(record: dict[str, Any]) -> list[str]:
+    """Scores and convergence as lines of text."""
+    scores, found = record["scores"], record["convergence"] or {}
+    lines = [f"test {k:<9} {_number(v)}" for k, v in (scores.get("test") or {}).items()]
+    for name, words in (("loo", "leave-one-out"), ("folds", "K-fold")):
+        if score := scores.get(name):
+            lines.append(f"{words} nll {_number(score['nll'])} ± {_number(score['se'], '.2g')}")
+    lines.append(
+        f"{found.get('divergences', '–')} divergences, R̂ at most "
+        f"{_number(found.get('r_hat'), '.3f')}, ESS at least {_number(found.get('ess'), '.0f')}"
+    )
+    return lines
+
+
+def _number(value: float | None, form: str = ".4g") -> str:
+    return "–" if value is None else format(value, form)
 
 
 def warnings_of(record: dict[str, Any]) -> list[str]:
     """What a reader should know before trusting the numbers, a sentence each."""
     found, chains = record["convergence"], record["settings"]["chains"]
-    sentences = []
-    if found["divergences"]:
-        sentences.append(f"{found['divergences']} draws diverged: parts of the posterior may lack.")
+    sentences = list(record["failures"])
+    if found:
+        r_hat, ess = found["r_hat"], found["ess"]
+        if found["divergences"]:
+            sentences.append(
+                f"{found['divergences']} draws diverged: parts of the posterior may lack."
+            )
+        if r_hat is None or r_hat > 1.01:
+            sentences.append(f"The chains disagree (R̂ = {_number(r_hat, '.3f')}): draw more.")
+        if ess is None or ess < 100 * chains:
+            sentences.append(f"Few effective draws ({_number(ess, '.0f')}): quantiles are rough.")
     if chains == 1:
         sentences.append("One chain cannot be compared with others: R̂ is that of its halves.")
-    if not found["r_hat"] <= 1.01:
-        sentences.append(f"The chains disagree (R̂ = {found['r_hat']:.3f}): draw more.")
-    if found["ess"] < 100 * chains:
-        sentences.append(f"Few effective draws ({found['ess']:.0f}): quantiles are rough.")
-    if (bad := record["scores"]["loo"]["bad"]) > 0:
-        sentences.append(f"Leave-one-out is unreliable for {100 * bad:.2g} % of the rows.")
+    loo, folds = record["scores"]["loo"], record["scores"].get("folds")
+    if loo is None or loo["nll"] is None or loo["se"] is None or loo["bad"] > 0:
+        share = f" for {100 * loo['bad']:.2g} % of the rows" if loo else ""
+        instead = "see K-fold" if folds else "--folds 5 gives K-fold, by five more fits"
+        sentences.append(f"Leave-one-out is unreliable{share}: {instead}.")
     if "test" not in record["scores"]:
         sentences.append(
             "There are no test rows: predictions and calibration below are those of rows that the "
@@ -96,30 +132,35 @@ def warnings_of(record: dict[str, Any]) -> list[str]:
 
 
 def _tables(record: dict[str, Any]) -> list[str]:
-    settings, rows, found = record["settings"], record["rows"], record["convergence"]
-    size = f"width {settings['width']}" if settings["width"] else "infinite width"
+    settings, rows = record["settings"], record["rows"]
     intro = (
         f"{rows['training']} training and {rows['test']} test rows. "
-        f"{plural(settings['hidden'], 'hidden layer')} of {size}, "
+        f"{plural(settings['hidden'], 'hidden layer')}: {record['model']}; "
         f"{settings['activation']}, prior {settings['prior']}, likelihood "
         f"{settings['likelihood']}; {settings['chains']} chains of {settings['samples']} draws "
-        f"after {settings['warmup']}. "
-        f"{found['divergences']} divergences, largest R̂ {found['r_hat']:.3f}, smallest effective "
-        f"sample size {found['ess']:.0f}, over the unknowns below and the function at 20 rows."
+        f"after {settings['warmup']}. {summary(record)[-1]}, over the unknowns below and the "
+        "function at 20 rows."
     )
-    loo = record["scores"]["loo"]
-    scores = [["test", name, f"{v:.4g}"] for name, v in record["scores"].get("test", {}).items()]
-    scores.append(["leave-one-out", "nll", f"{loo['nll']:.4g} ± {loo['se']:.2g}"])
-    unknown = []
-    for name, row in found["unknowns"].items():
-        values = [f"{row[k]:.3g}" for k in ("mean", "sd", "q05", "q95")]
-        unknown.append([name, *values, f"{row['r_hat']:.3f}", f"{row['ess']:.0f}"])
+    names = {"test": "test", "loo": "leave-one-out", "folds": "K-fold"}
+    scores = [
+        [names[rows], name, _number(value)]
+        for rows, found in record["scores"].items()
+        for name, value in (found or {}).items()
+    ]
+    unknown = [
+        [name, *(_number(row[k], ".3g") for k in ("mean", "sd", "q05", "q95")),
+         _number(row["r_hat"], ".3f"), _number(row["ess"], ".0f")]
+        for name, row in (record["convergence"] or {"unknowns": {}})["unknowns"].items()
+    ]  # fmt: skip
+    understood = "".join(f"<li>{escape(line)}</li>" for line in record["understood"])
     return [
         f"<p>{escape(intro)}</p>",
+        f"<h2>The table</h2><ul>{understood}</ul>",
         "<h2>Scores</h2>",
         _table(["rows", "score", "value"], scores),
-        "<p>nll is the mean of −log p of an observation, in nats; all scores are in the units of "
-        "the target.</p>",
+        "<p>nll is the mean of −log p of an observation, in nats, and se its standard error; bad "
+        "is the share of rows whose leave-one-out weights cannot be trusted; all scores are in the "
+        "units of the target.</p>",
         "<h2>Unknowns</h2>",
         "<p>In standardised units, where inputs and a real target have standard deviation 1.</p>",
         _table(["", "mean", "sd", "5 %", "95 %", "R̂", "ESS"], unknown),
@@ -133,33 +174,46 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "<table>" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
-def _figures(fit: Fit, train: Rows, held_out: Rows | None) -> dict[str, Any]:
+def _figures(fit: Fit, train: Rows, held_out: Rows | None) -> dict[str, Callable[[], Any]]:
+    """What draws each picture."""
     encoding, key = fit.encoding, jax.random.key(fit.settings.seed)
-    by_prediction, by_tie = key, jax.random.fold_in(key, 1)
     x, y = held_out or train
     where = f"{len(y)} {'test' if held_out else 'training'} rows"
-    predictive = fit.posterior.predict(x)
-    if encoding.classes is not None:
-        shares = class_shares(np.asarray(predictive.mean()))
-        first = plots.confusion(shares, y, encoding.classes)
-        second = plots.reliability(shares, y)
-    else:
-        draws = np.asarray(predictive.sample(key=by_prediction))[..., 0]
-        second = plots.rank_histogram(draws, y, key=by_tie)
-        if x.shape[1] == 1:
-            first = _along(fit, train, held_out, by_prediction)
+
+    def first() -> Any:
+        if encoding.classes is not None:
+            shares = class_shares(np.asarray(fit.posterior.predict(x).mean()))
+            ax = plots.confusion(shares, y, [_plain(name) for name in encoding.classes])
+        elif x.shape[1] == 1:
+            ax = _along(fit, train, held_out, key)
         else:
-            mean, interval = _band(predictions(predictive, encoding, key=by_prediction))
+            mean, interval = _band(predictions(fit.posterior.predict(x), encoding, key=key))
             observed = encoding.in_units(y)
-            first = plots.predicted_observed(mean, interval, observed, label=encoding.target)
-    for ax in (first, second):
+            ax = plots.predicted_observed(mean, interval, observed, label=_plain(encoding.target))
         ax.set_title(where, fontsize="medium")
+        return ax.get_figure(root=True)
+
+    def second() -> Any:
+        predictive = fit.posterior.predict(x)
+        if encoding.classes is not None:
+            ax = plots.reliability(class_shares(np.asarray(predictive.mean())), y)
+        else:
+            draws = np.asarray(predictive.sample(key=key))[..., 0]
+            ax = plots.rank_histogram(draws, y, key=jax.random.fold_in(key, 1))
+        ax.set_title(where, fontsize="medium")
+        return ax.get_figure(root=True)
+
     return {
-        "predictions": first.figure,
-        "calibration": second.figure,
-        "chains": _chains(_unknowns(fit, "posterior")),
-        "unknowns": _before_after(_unknowns(fit, "prior"), _unknowns(fit, "posterior")),
+        "predictions": first,
+        "calibration": second,
+        "chains": lambda: _chains(_unknowns(fit, "posterior")),
+        "unknowns": lambda: _before_after(_unknowns(fit, "prior"), _unknowns(fit, "posterior")),
     }
+
+
+def _plain(text: str) -> str:
+    """A name of the user as it is written: Matplotlib takes what is between dollars as TeX."""
+    return text.replace("$", r"\$")
 
 
 def _band(table: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -182,14 +236,15 @@ def _along(fit: Fit, train: Rows, held_out: Rows | None, key: jax.Array) -> Any:
         *_band(predictions(fit.posterior.predict(grid[:, None]), encoding, key=key)),
         {name: (in_units(r.x), encoding.in_units(r.y)) for name, r in rows.items()},
     )
-    ax.set(xlabel=encoding.columns[0], ylabel=encoding.target)
+    ax.set(xlabel=_plain(encoding.columns[0]), ylabel=_plain(encoding.target))
     return ax
 
 
 def _unknowns(fit: Fit, group: str) -> dict[str, np.ndarray]:
     """Draws (chains, draws) of the scalar unknowns of which the record speaks."""
     data = fit.posterior.data[group]
-    return {name: np.asarray(data[name]) for name in fit.record["convergence"]["unknowns"]}
+    names = (name for name, v in fit.posterior.parameters.items() if v.ndim == 2)
+    return {name: np.asarray(data[name]) for name in names}
 
 
 def _chains(values: dict[str, np.ndarray]) -> Figure:
@@ -215,4 +270,4 @@ def _before_after(prior: dict[str, np.ndarray], posterior: dict[str, np.ndarray]
     return figure
 
 
-__all__ = ["warnings_of", "write"]
+__all__ = ["summary", "warnings_of", "write"]

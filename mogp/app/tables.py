@@ -1,34 +1,40 @@
 """Tables of data: files with named columns, and the numbers that a model sees of them."""
 
-import zipfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mogp._files import whole_file
+from mogp.app import _reading
+from mogp.app._columns import Column, label, numbers, understood
+from mogp.app._reading import AS_FOUND, Format, suffixes, write
 
-_SUFFIXES = (".csv", ".parquet", ".npz")
 _MOST_LEVELS = 20  # a column of text with more values holds names or typing errors
+# Values that agree to this are the same up to rounding: hundreds of the last places of doubles.
+_CONSTANT = 1e-13
+_FAR = 1e12  # standard deviations; the square of a network's value must fit in single precision
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path, form: Format = AS_FOUND) -> pd.DataFrame:
     """Read a table from a file: CSV with a row of names, Parquet, or NPZ.
 
     An array of an NPZ file is a column if it has one axis; of two axes, its columns are `name0`,
-    `name1`, ….
+    `name1`, …. Text may be compressed, as in `houses.csv.gz`.
 
     Args:
-        path: the file, whose name ends in `.csv`, `.parquet` or `.npz`.
+        path: the file, whose name ends in `.csv`, `.tsv`, `.parquet` or `.npz`.
+        form: how text is read.
 
     Returns:
-        The table.
+        The table, with NaN where a value is missing.
 
     Raises:
-        ValueError: if the suffix is another, or the file cannot be read as what it says.
+        ValueError: if the suffix is another, the file cannot be read as what it says, or a column
+            is nearly one of numbers or dates, but not quite.
         OSError: if it cannot be opened.
 
     Example:
@@ -42,69 +48,13 @@ def read(path: Path) -> pd.DataFrame:
         ...     list(tables.read(path))
         ['rooms', 'price']
     """
-    suffix = check_suffix(path)
-    try:
-        if suffix == ".csv":
-            frame = pd.read_csv(path)
-        elif suffix == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            frame = _read_npz(path)
-    except ImportError:
-        raise _missing_pyarrow(path) from None
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as {suffix[1:]}: {_one_line(error)}") from None
-    if frame.empty:
-        raise ValueError(f"{path} has no rows")
-    return frame.rename(columns=str)
+    frame = raw(path, form)
+    found = understood(frame, frame.columns, {}, form, str(path))
+    table = pd.DataFrame({name: column.values for name, column in found.items()})
+    return table.reset_index(drop=True)
 
 
-def write(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table as its file's suffix says, whole or not at all."""
-    suffix = check_suffix(path)
-    with whole_file(path) as part:
-        if suffix == ".csv":
-            frame.to_csv(part, index=False)
-        elif suffix == ".parquet":
-            try:
-                frame.to_parquet(part, index=False)
-            except ImportError:
-                raise _missing_pyarrow(path) from None
-        else:
-            columns = {name: frame[name].to_numpy() for name in frame}
-            text = {n: a.astype(str) for n, a in columns.items() if a.dtype == object}
-            np.savez(part, **columns | text)
-
-
-def _read_npz(path: Path) -> pd.DataFrame:
-    columns: dict[str, Any] = {}
-    with np.load(path, allow_pickle=False) as arrays:
-        for name, array in arrays.items():
-            if array.ndim == 2:
-                columns |= {f"{name}{i}": column for i, column in enumerate(array.T)}
-            elif array.ndim == 1:
-                columns[name] = array
-            else:
-                raise ValueError(f"array {name!r} must have one or two axes, got {array.ndim}")
-    return pd.DataFrame(columns)
-
-
-def check_suffix(path: Path) -> str:
-    """The end of a file's name, or a `ValueError` unless such files can be read and written."""
-    suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise ValueError(
-            f"{path} must end in {', '.join(_SUFFIXES)}, got {suffix or 'no suffix'!r}"
-        )
-    return suffix
-
-
-def _missing_pyarrow(path: Path) -> ValueError:
-    return ValueError(f"{path}: Parquet needs pyarrow: pip install 'bayesian-mogp[parquet]'")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+raw = _reading.raw
 
 
 @dataclass(frozen=True)
@@ -112,15 +62,20 @@ class Encoding:
     """How the columns of a table become numbers, learned from training rows.
 
     Attributes:
-        columns: of the inputs, in order.
+        columns: of the inputs, in order; those that did not vary are not among them.
         target: column of the target.
         levels: values of the columns that hold text, in order; each is an input, 1 where the
             column has this value and 0 elsewhere.
         means: of the inputs, subtracted, of shape (d,).
-        scales: standard deviations of the inputs (1 where it is 0), divided by, of shape (d,).
+        scales: standard deviations of the inputs, divided by, of shape (d,).
         classes: labels of the classes, in order; None if the target is a number.
         target_mean: subtracted from the target.
         target_scale: divided by.
+        kinds: what columns hold: number, percent, date or text.
+        form: how text is read.
+
+    Raises:
+        ValueError: if the fields contradict each other.
     """
 
     columns: tuple[str, ...]
@@ -131,6 +86,25 @@ class Encoding:
     classes: tuple[str, ...] | None
     target_mean: float
     target_scale: float
+    kinds: dict[str, str] = field(default_factory=dict)
+    form: Format = AS_FOUND
+
+    def __post_init__(self) -> None:
+        texts = (*self.columns, self.target, *(self.classes or ()), *sum(self.levels.values(), ()))
+        scalars = (*self.means, *self.scales, self.target_mean, self.target_scale)
+        size = len(self.columns) + sum(len(values) - 1 for values in self.levels.values())
+        fits = (
+            all(isinstance(text, str) for text in texts)
+            and all(isinstance(x, float | int) and math.isfinite(x) for x in scalars)
+            and all(scale > 0 for scale in (*self.scales, self.target_scale))
+            and len({*self.columns, self.target}) == len(self.columns) + 1 > 1
+            and set(self.levels) <= set(self.columns)
+            and all(len(set(v)) == len(v) > 0 for v in self.levels.values())
+            and len(self.means) == len(self.scales) == size
+            and (self.classes is None or len(set(self.classes)) == len(self.classes) > 1)
+        )
+        if not fits:
+            raise ValueError("encoding: its columns, levels, means, scales or classes do not fit")
 
     def inputs(self, frame: pd.DataFrame, source: str = "the table") -> np.ndarray:
         """Standardised inputs of all rows, of shape (n, d), float64.
@@ -139,16 +113,26 @@ class Encoding:
             ValueError: if columns are missing, rows lack values, or a column of text has a value
                 that the training rows did not have.
         """
-        numbers = _numbers(frame, self.columns, self.levels, source)
-        return (numbers - np.array(self.means)) / np.array(self.scales)
+        typed = _typed(frame, self.columns, self.kinds, self.form, source)
+        values = _one_hot(typed, self.levels, source)
+        scaled = (values - np.array(self.means)) / np.array(self.scales)
+        if (far := np.abs(scaled) > _FAR).any():
+            names = [name for name in self.columns for _ in self.levels.get(name, [name])]
+            row, column = np.argwhere(far)[0]
+            raise ValueError(
+                f"{source}: row {frame.index[row]} of column {names[column]!r} is {_FAR:g} times "
+                f"farther from the mean than training rows are: {values[row, column]:g}"
+            )
+        return scaled
 
     def targets(self, frame: pd.DataFrame, source: str = "the table") -> np.ndarray:
         """Standardised targets (n,), float64; or numbers of the classes (n,), integers."""
-        check_complete(frame, [self.target], source)
+        kind = "number" if self.classes is None else "text"
+        typed = _typed(frame, [self.target], {self.target: kind} | self.kinds, self.form, source)
         if self.classes is None:
-            values = _as_numbers(frame, self.target, source)
+            values = typed[self.target].to_numpy(float)
             return (values - self.target_mean) / self.target_scale
-        return _positions(frame, self.target, self.classes, source)
+        return _positions(typed[self.target], self.classes, source)
 
     def in_units(self, values: Any) -> np.ndarray:
         """Standardised targets in the units of the table, of the same shape."""
@@ -161,14 +145,20 @@ class Encoding:
     @staticmethod
     def from_json(record: dict[str, Any]) -> "Encoding":
         """The inverse of `to_json`, also after a way through JSON."""
-        as_tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
-        levels = {name: tuple(values) for name, values in record["levels"].items()}
-        return Encoding(**as_tuples | {"levels": levels})
+        form = Format(**_as_tuples(record["form"]))
+        return Encoding(
+            **_as_tuples(record) | {"levels": _as_tuples(record["levels"]), "form": form}
+        )
+
+
+def _as_tuples(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in record.items()}
 
 
 def learn(
     frame: pd.DataFrame, target: str, columns: Sequence[str] | None = None, *, classes: bool,
-    standardise: bool, source: str = "the table",
+    standardise: bool, source: str = "the table", kinds: Mapping[str, str] | None = None,
+    form: Format = AS_FOUND,
 ) -> Encoding:  # fmt: skip
     """The encoding that suits training rows.
 
@@ -179,51 +169,58 @@ def learn(
         classes: whether the target is a label.
         standardise: whether the target is given mean 0 and standard deviation 1.
         source: of the table, for messages.
+        kinds: what columns hold, where it is known.
+        form: how text is read.
 
     Raises:
         ValueError: if a column is missing, there are fewer than two rows, rows lack values (they
-            are listed), a column of text has too many values, or the target does not vary.
+            are listed), a column of text has too many values, or the target or no input varies.
     """
     columns = [name for name in frame if name != target] if columns is None else list(columns)
-    _check_columns(frame, [target, *columns], source)
     if not columns or target in columns:
         raise ValueError(f"inputs must be columns other than the target, got {columns}")
+    check_columns(frame, [target, *columns], source)
     if len(frame) < 2:
         raise ValueError(f"{source} must have at least 2 training rows, got {len(frame)}")
-    check_complete(frame, [target, *columns], source)
-    levels = {name: _levels(frame, name, source) for name in columns if _is_text(frame[name])}
-    numbers = _numbers(frame, columns, levels, source)
-    scales = np.where(numbers.std(0) > 0, numbers.std(0), 1.0)
+    kinds = {target: "text" if classes else "number"} | dict(kinds or {})
+    unknown = [name for name in columns if name not in kinds]
+    found = understood(frame, unknown, {}, form, source)
+    kinds |= {name: kind_of(column) for name, column in found.items()}
+    typed = _typed(frame, [target, *columns], kinds, form, source)
+    columns = [name for name in columns if _varies(typed[name], kinds[name])]
+    if not columns:
+        raise ValueError(f"{source}: no input varies in the training rows")
+    levels = {n: _levels(typed[n], source) for n in columns if kinds[n] == "text"}
+    inputs = _one_hot(typed[columns], levels, source)
+    places = [name for name in columns for _ in levels.get(name, [name])]
+    means, scales = zip(
+        *(_moments(values, name, source) for values, name in zip(inputs.T, places, strict=True)),
+        strict=True,
+    )
     labels, mean, scale = None, 0.0, 1.0
     if classes:
-        order = str if _is_text(frame[target]) else None
-        labels = tuple(_labels(pd.Series(sorted(frame[target].unique(), key=order))))
+        labels = _levels(typed[target], source, most=None)
         if len(labels) < 2:
             raise ValueError(f"{source}: all training rows have target {target!r} = {labels[0]!r}")
     else:
-        values = _as_numbers(frame, target, source)
-        if np.ptp(values) == 0:
+        values = typed[target].to_numpy(float)
+        if not _varies(typed[target], "number"):
             raise ValueError(
                 f"{source}: target {target!r} must vary, is {values[0]:g} in all training rows"
             )
         if standardise:
-            mean, scale = float(values.mean()), float(values.std())
-    means = tuple(numbers.mean(0).tolist()), tuple(scales.tolist())
-    return Encoding(tuple(columns), target, levels, *means, labels, mean, scale)
-
-
-def is_label(frame: pd.DataFrame, target: str, source: str = "the table") -> bool:
-    """Whether a target holds labels: text, true and false, or a pandas category."""
-    _check_columns(frame, [target], source)
-    return _is_text(frame[target]) or pd.api.types.is_bool_dtype(frame[target])
+            mean, scale = _moments(values, target, source)
+    return Encoding(tuple(columns), target, levels, means, scales, labels, mean, scale, kinds, form)
 
 
 def split(
-    frame: pd.DataFrame, fraction: float, *, by: str | None = None, seed: int = 0
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+    frame: pd.DataFrame, fraction: float, *, by: str | None = None, seed: int = 0,
+    keep: Sequence[str] = (),
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Training and test rows at random, a `fraction` of the rows, rounded, for the test.
 
-    With a column `by`, its values are as frequent in both parts as rounding lets them be.
+    With a column `by`, its values are as frequent in both parts as rounding lets them be. Rows with
+    a value of one of the columns `keep` that no training row would have stay in training.
     """
     order = np.random.default_rng(seed).permutation(len(frame))
     if by is not None:
@@ -233,97 +230,140 @@ def split(
     places = np.floor((np.arange(num) + 0.5) * len(frame) / max(num, 1)).astype(int)
     test = np.zeros(len(frame), bool)
     test[order[places]] = True
+    for name in keep:
+        test &= frame[name].isin(frame[name][~test]).to_numpy()
     return frame[~test], frame[test]
 
 
 # --- columns --------------------------------------------------------------------------------------
 
 
-def _numbers(
-    frame: pd.DataFrame, columns: Sequence[str], levels: dict[str, tuple[str, ...]], source: str
-) -> np.ndarray:
+def kind_of(column: Column) -> str:
+    """What an input of this column is: number (true and false, too), percent, date or text."""
+    word = column.kind.split()[0].strip(",")
+    return {"dates": "date", "per": "percent", "true": "number"}.get(word, word)
+
+
+def check_columns(frame: pd.DataFrame, names: Sequence[str], source: str) -> None:
+    """Raise unless the table has each of the columns once."""
+    if missing := [name for name in names if name not in frame]:
+        raise ValueError(f"{source} has no columns {missing}; it has {list(frame)[:20]}")
+    if twice := [name for name in names if list(frame.columns).count(name) > 1]:
+        raise ValueError(f"{source} has two columns of the name {twice[0]!r}")
+
+
+def gaps(columns: Mapping[str, Column]) -> pd.DataFrame:
+    """Where values are missing or infinite."""
+    return pd.DataFrame(
+        {name: c.values.isna() | c.values.isin([np.inf, -np.inf]) for name, c in columns.items()}
+    )
+
+
+def _typed(
+    frame: pd.DataFrame, names: Sequence[str], kinds: Mapping[str, str], form: Format, source: str
+) -> pd.DataFrame:
+    check_columns(frame, names, source)
+    return _complete(understood(frame, names, kinds, form, source), frame, source)
+
+
+def _complete(columns: Mapping[str, Column], frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """The values of columns; a ValueError lists the rows that lack some or have infinite ones."""
+    bad = gaps(columns)
+    if bad.to_numpy().any():
+        rows, names = bad.index[bad.any(axis=1)], [name for name in bad if bad[name].any()]
+        tokens = sorted({text for name in names for text in columns[name].gaps if text})
+        said = f"; {', '.join(map(repr, tokens[:5]))} means missing, --na says otherwise" * bool(
+            tokens
+        )
+        raise ValueError(
+            f"{source} has missing or infinite values in {len(rows)} rows, {_some(rows)} "
+            f"({frame.attrs.get('first', 'the first row is 0')}), in columns {names[:10]}; fill or "
+            f"delete them (--missing drop leaves these rows out of a fit){said}"
+        )
+    return pd.DataFrame({name: column.values for name, column in columns.items()})
+
+
+def _one_hot(typed: pd.DataFrame, levels: Mapping[str, tuple[str, ...]], source: str) -> np.ndarray:
     """Inputs before they are standardised, of shape (n, d)."""
-    check_complete(frame, columns, source)
     parts = []
-    for name in columns:
+    for name in typed:
         if name in levels:
-            places = _positions(frame, name, levels[name], source)
+            places = _positions(typed[name], levels[name], source)
             parts.append(np.eye(len(levels[name]))[places])
         else:
-            parts.append(_as_numbers(frame, name, source)[:, None])
+            parts.append(typed[name].to_numpy(float)[:, None])
     return np.concatenate(parts, axis=1)
 
 
-def _is_text(column: pd.Series) -> bool:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return True
-    return pd.api.types.is_string_dtype(column) or pd.api.types.is_object_dtype(column)
+def _varies(values: pd.Series, kind: str) -> bool:
+    if kind == "text":
+        return values.nunique() > 1
+    numbers = values.to_numpy(float)
+    with np.errstate(over="ignore"):
+        return bool(np.ptp(numbers) > _CONSTANT * np.abs(numbers).max())
 
 
-def _labels(column: pd.Series) -> list[str]:
-    """Values as text, whole numbers without a point, whatever type the file gave them."""
-    if pd.api.types.is_float_dtype(column) and (column == column.round()).all():
-        column = column.astype(int)
-    return [str(value) for value in column]
-
-
-def _levels(frame: pd.DataFrame, name: str, source: str) -> tuple[str, ...]:
-    found = sorted(set(_labels(frame[name])))
-    if len(found) > _MOST_LEVELS:
-        odd = pd.to_numeric(frame[name].astype(str), errors="coerce").isna()
-        row = int(odd.to_numpy().argmax())
+def _moments(values: np.ndarray, name: str, source: str) -> tuple[float, float]:
+    """Mean and standard deviation, unless single precision then mixes up what differs."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, scale = float(values.mean()), float(values.std())
+        scaled = ((values - mean) / scale).astype(np.float32)
+    fits = math.isfinite(mean) and 0 < scale < math.inf and np.isfinite(scaled).all()
+    if not fits or len(np.unique(scaled)) < len(np.unique(values)) / 2:
+        far = values[np.abs(values).argmax()]
         raise ValueError(
-            f"{source}: column {name!r} holds text with {len(found)} values, more than "
-            f"{_MOST_LEVELS} (row {frame.index[row]}: {frame[name].iloc[row]!r}); correct it, or "
-            "leave it out of the inputs"
+            f"{source}: column {name!r} has values that single precision cannot hold or tell "
+            f"apart beside {far:g}; correct or rescale them, or leave the column out of --inputs"
+        )
+    return mean, scale
+
+
+def _levels(values: pd.Series, source: str, most: int | None = _MOST_LEVELS) -> tuple[str, ...]:
+    """The different texts, in order: of numbers if all are numbers."""
+    found = sorted(set(map(label, values)))
+    as_numbers = numbers(pd.Series(found, dtype=object), AS_FOUND)
+    if as_numbers.notna().all():
+        found = [found[i] for i in np.argsort(as_numbers.to_numpy(), kind="stable")]
+    if most is not None and len(found) > most:
+        row = int(numbers(values.map(label), AS_FOUND).isna().to_numpy().argmax())
+        raise ValueError(
+            f"{source}: column {values.name!r} holds text with {len(found)} values, more than "
+            f"{most} (row {values.index[row]}: {values.iloc[row]!r}); correct it, or leave it out "
+            "of the inputs"
+        )
+    if len(keys := _keys(found)) > len(set(keys)):
+        alike = [text for text, key in zip(found, keys, strict=True) if keys.count(key) > 1]
+        raise ValueError(
+            f"{source}: column {values.name!r} has values {alike[:5]} that mean the same; write "
+            "them alike"
         )
     return tuple(found)
 
 
-def _positions(frame: pd.DataFrame, name: str, values: Sequence[str], source: str) -> np.ndarray:
-    """Where in `values` each row's value is."""
-    places = pd.Index(values).get_indexer(_labels(frame[name]))
+def _keys(texts: Sequence[str]) -> list[str]:
+    """What texts mean however they are typed: 1, 01, 1.0 and 1e0 are one number."""
+    found = numbers(pd.Series(list(texts), dtype=object), AS_FOUND)
+    words = {"true", "false"}
+    return [
+        repr(value) if value == value else text.lower() if text.lower() in words else text
+        for text, value in zip(texts, found, strict=True)
+    ]
+
+
+def _positions(values: pd.Series, levels: Sequence[str], source: str) -> np.ndarray:
+    """Where in the levels each row's value is, however it is typed."""
+    texts = values.map(label)
+    places = pd.Index(levels).get_indexer(texts)
+    others = pd.Index(_keys(levels)).get_indexer(_keys(list(texts)))
+    places = np.where(places < 0, others, places)
     if (places < 0).any():
-        rows = frame.index[places < 0]
-        unknown = sorted({str(value) for value in frame[name][places < 0]})
+        unknown = sorted({str(value) for value in texts[places < 0]})
         raise ValueError(
-            f"{source}: column {name!r} has values {unknown[:5]} in rows {_some(rows)} that no "
-            f"training row has; known are {list(values)[:20]}"
+            f"{source}: column {values.name!r} has values {unknown[:5]} in rows "
+            f"{_some(values.index[places < 0])} that no training row has; known are "
+            f"{list(levels)[:20]}"
         )
     return places
-
-
-def _as_numbers(frame: pd.DataFrame, name: str, source: str) -> np.ndarray:
-    column = frame[name]
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_complex_dtype(column):
-        raise ValueError(f"{source}: column {name!r} must hold numbers or text, is {column.dtype}")
-    values = pd.to_numeric(column, errors="coerce").to_numpy(float)
-    if np.isnan(values).any():
-        row = int(np.isnan(values).argmax())
-        raise ValueError(
-            f"{source}: column {name!r} must hold numbers, got {column.iloc[row]!r} in row "
-            f"{frame.index[row]}"
-        )
-    return values
-
-
-def _check_columns(frame: pd.DataFrame, names: Sequence[str], source: str) -> None:
-    missing = [name for name in names if name not in frame]
-    if missing:
-        raise ValueError(f"{source} has no columns {missing}; it has {list(frame)[:20]}")
-
-
-def check_complete(frame: pd.DataFrame, names: Sequence[str], source: str = "the table") -> None:
-    """Raise a ValueError that lists the rows that lack values or have infinite ones."""
-    _check_columns(frame, names, source)
-    bad = frame[list(names)].isin([np.inf, -np.inf]) | frame[list(names)].isna()
-    if bad.to_numpy().any():
-        rows = frame.index[bad.any(axis=1)]
-        columns = [name for name in names if bad[name].any()]
-        raise ValueError(
-            f"{source} has missing or infinite values in {len(rows)} rows, {_some(rows)} (the "
-            f"first row is 0), in columns {columns[:10]}; fill or delete them"
-        )
 
 
 def _some(rows: pd.Index) -> str:
@@ -331,12 +371,17 @@ def _some(rows: pd.Index) -> str:
 
 
 __all__ = [
+    "AS_FOUND",
     "Encoding",
-    "check_complete",
-    "check_suffix",
-    "is_label",
+    "Format",
+    "check_columns",
+    "gaps",
+    "kind_of",
     "learn",
+    "raw",
     "read",
     "split",
+    "suffixes",
+    "understood",
     "write",
 ]

@@ -1,6 +1,8 @@
 """`mogp compare`, as a user meets it: results on disk, tables, mistakes, kills."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -190,3 +192,160 @@ def test_help_says_what_there_is(arguments, run, monkeypatch):
 
 def test_version(run):
     assert run("--version")[1].strip() == f"mogp {mogp.__version__}"
+
+
+# --- files of others, other settings, sizes -------------------------------------------------------
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Nothing is trained: the rows of a finished comparison, made up; a `.ckpt` is written."""
+
+    def row(job, text):
+        history = xr.Dataset({"loss": ("epoch", np.zeros(1))})
+        job.checkpoint(text).write_text('{"format": "mogp checkpoint"}')
+        keep, scores = np.ones(1), np.full((1, 1), 0.5)
+        return comparison.Row(text, 1, 0.0, keep, scores, scores, history)
+
+    monkeypatch.setattr(comparison, "_prior_row", row)
+    monkeypatch.setattr(comparison, "_mixture_row", lambda job: row(job, "GM"))
+
+
+RESULTS = ["compare.json", "compare.nc", "compare.png"]
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(
+    "place",
+    [
+        "checkpoints/month.ckpt", "checkpoints/compare/novel.txt", "checkpoints/deadbeef.ckpt",
+        "checkpoints", "checkpoints/compare", *RESULTS, "compare.json/inside.txt",
+    ],
+)  # fmt: skip
+def test_what_others_wrote_is_in_the_way_and_left_alone(place, tmp_path, run):
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"mine": 1}')
+    before = sorted(tmp_path.rglob("*"))
+    code, output, error = run("compare", "--out", tmp_path)
+    assert (code, output, error.count("\n")) == (2, "", 1)
+    assert "was not written by mogp and is left alone" in error
+    assert path.read_text() == '{"mine": 1}'
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("trained")
+def test_what_others_put_beside_and_inside_is_left_alone(tmp_path, monkeypatch, run):
+    save = comparison._save
+
+    def while_saving(*arguments):
+        for place in strangers:
+            place.write_text("mine")
+        save(*arguments)
+
+    inside = tmp_path / "checkpoints" / "compare"
+    names = ("month.txt", "month.ckpt", "0123abcd.ckpt", ".0123abcd.ckpt.lock", "compare.json")
+    strangers = [inside / name for name in names]
+    strangers += [inside.parent / "novel.txt", tmp_path / "novel.txt", tmp_path / "0123abcd.ckpt"]
+    monkeypatch.setattr(comparison, "_save", while_saving)
+    assert run("compare", "--out", tmp_path)[0] == 0
+    for place in strangers:
+        assert place.read_text() == "mine"
+    assert sorted(path.name for path in inside.iterdir()) == sorted([*names, ".written-by-mogp"])
+    assert run("compare", "--out", tmp_path)[0] == 0  # the folder is ours, as are the results
+
+
+@pytest.mark.usefixtures("trained")
+def test_other_settings_do_not_write_over_results(tmp_path, run):
+    assert run("compare", "--out", tmp_path)[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == RESULTS
+    before = {name: (tmp_path / name).read_bytes() for name in RESULTS}
+    for options in (["--seed", "1"], ["--priors", "iid"], ["--epochs", "3", "--width", "7"]):
+        code, _, error = run("compare", "--out", tmp_path, *options)
+        assert (code, "holds results with other settings" in error) == (2, True)
+        assert options[0].removeprefix("--") in error
+    for name in RESULTS:
+        assert (tmp_path / name).read_bytes() == before[name]
+    for name in RESULTS[1:]:  # each file says of which settings it is
+        (tmp_path / "compare.json").unlink(missing_ok=True)
+        code, _, error = run("compare", "--out", tmp_path, "--seed", "1")
+        assert (code, name in error) == (2, True)
+        (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--width", "100000000"], "training iid would take "),
+        (["--seeds", "1000000000"], "more than the memory of"),
+        (["--components", "1000000000"], "training the GM layer would take "),
+        (["--hidden", "1000", "--width", "100000"], "more than the memory of"),
+        (["--width", "9999999999999"], "width must be below 2^31"),
+        (["--seed", "99999999999999999999"], "seed must be an integer in [0, 2^32)"),
+        (["--learning-rate", "1e300"], "learning_rate must be in (1e-30, 1e+30), got 1e+300"),
+        (["--prior-temperature", "1e-300"], "prior_temperature must be in (1e-30, 1e+30)"),
+        (["--priors", "gbfry(alpha=0.5, tau=1e300)"], "single precision cannot work with 1e+300"),
+        (["--priors", "gamma(mass=1e-40)"], "single precision cannot work with 1e-40"),
+        (["--data", "cifar"], "data must be one of ['digits', 'fashion-mnist', 'mnist']"),
+    ],
+)
+def test_what_cannot_work_is_said_beforehand(options, message, tmp_path, run):
+    code, output, error = run("compare", *options, "--out", tmp_path / "out")
+    assert (code, output, error.count("\n")) == (2, "", 1)
+    assert message in error
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+# --- the process ----------------------------------------------------------------------------------
+
+
+@pytest.mark.commands
+def test_a_terminal_without_unicode_still_gets_the_table(finished):
+    """The settings are those of the finished comparison, so its results are written once more."""
+    code = (
+        "from mogp.app import command, comparison;"
+        "import numpy as np, xarray as xr;"
+        "row = comparison.Row('Lévy ±', 1, 0., np.ones(1), np.ones((1, 1)), np.ones((1, 1)), None);"
+        "comparison.compare = lambda *a, **o: [row];"
+        "command.main('compare')"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert b"L?vy ?" in done.stdout
+    assert b"100.0" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kept", [True, False])
+def test_signals_outside_of_training_are_one_line(number, kept, tmp_path, run, monkeypatch):
+    """While data are scored, pictures drawn, files written: no loop is there to catch them."""
+
+    def row(job, text):
+        if kept:
+            job.checkpoint(text).write_text('{"format": "mogp checkpoint"}')
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(comparison, "_prior_row", row)
+    code, _, error = run("compare", "--out", tmp_path)
+    text = "goes on from its last checkpoint" if kept else "starts afresh: nothing was kept yet"
+    assert (code, error) == (130, f"mogp: interrupted; the same command {text}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"] * kept
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.commands
+def test_a_disk_that_is_full_is_one_line(tmp_path, run):
+    """No file may grow beyond 10 kB, so that the first checkpoint does not fit."""
+    code = (
+        "import resource, signal;"
+        "from mogp.app.command import main;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000));"
+        f"main('compare', '--width', 40, '--epochs', 2, '--seeds', 1, '--out', {str(tmp_path)!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("mogp: ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr

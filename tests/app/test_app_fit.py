@@ -190,7 +190,7 @@ def test_a_finished_fit_is_not_written_over(regression, run):
 
 MISTAKES = {
     "no such file": (["nothing.csv"], "nothing.csv"),
-    "suffix": (["data.txt"], "must end in .csv, .parquet, .npz, got '.txt'"),
+    "suffix": (["data.txt"], "must end in .csv, .tsv, .parquet, .npz, got '.txt'"),
     "target": (["data.csv", "--target", "cost"], "has no columns ['cost']; it has ['dose'"),
     "inputs": (["data.csv", "--inputs", "dose, mass"], "has no columns ['mass']"),
     "target among inputs": (["data.csv", "--inputs", "effect"], "columns other than the target"),
@@ -203,15 +203,35 @@ MISTAKES = {
     "counts": (["data.csv", "--likelihood", "poisson"], "y must be counts"),
     "classes": (["kinds.csv", "--likelihood", "bernoulli"], "needs two classes, 'kind' has 3"),
     "text": (["kinds.csv", "--likelihood", "gaussian"], "must hold numbers, got "),
-    "gaps": (["gaps.csv"], "missing or infinite values in 2 rows, [1, 3] (the first row is 0), in "
-             "columns ['dose', 'effect']"),
+    "gaps": (["gaps.csv"], "missing or infinite values in 2 rows, [3, 5] (the names are in "
+             "row 1), in columns ['dose', 'effect']"),
     "constant": (["constant.csv"], "'effect' must vary, is 3 in all training rows"),
     "one class": (["same.csv"], "all training rows have target 'kind' = 'high'"),
     "one row": (["one.csv"], "must have at least 2 training rows, got 1"),
     "empty": (["empty.csv"], "empty.csv has no rows"),
-    "names": (["names.csv"], "column 'name' holds text with 32 values, more than 20 (row "),
+    "names": (["names.csv"], "column 'name' holds text with 40 values, more than 20 (row "),
     "unseen": (["kinds.csv", "--test", "unseen.csv"], "column 'kind' has values ['huge'] in rows"),
     "broken": (["broken.npz"], "broken.npz cannot be read as npz"),
+    "seed": (["data.csv", "--seed", "4294967296"], "seed must be an integer in [0, 2^32)"),
+    "long seed": (["data.csv", "--seed", "9" * 400], "seed must be an integer in [0, 2^32)"),
+    "negative seed": (["data.csv", "--seed", "-1"], "seed must be an integer in [0, 2^32)"),
+    "long parameter": (["data.csv", "--prior", f"gbfry(alpha=0.5, tau={'9' * 400})"], "prior "),
+    "brackets": (["data.csv", "--prior", "(" * 10_000 + "iid" + ")" * 10_000], "at most 1000 char"),
+    "signs": (["data.csv", "--prior", f"gbfry(alpha=0.5, tau={'-' * 900}1)"], "prior "),
+    "large": (["data.csv", "--prior", "gbfry(alpha=0.5, tau=1e300)"], "single precision cannot"),
+    "small": (["data.csv", "--prior", "gbfry(alpha=1e-40, tau=2)"], "single precision cannot"),
+    "width": (["data.csv", "--width", "1000000000"], "more than the memory"),
+    "many samples": (["data.csv", "--samples", "1000000000"], "more than the memory"),
+    "many chains": (["data.csv", "--chains", "1000000000"], "more than the memory"),
+    "many jumps": (["data.csv", "--jumps", "2000000000"], "more than the memory"),
+    "layers": (["data.csv", "--hidden", "1000000000"], "hidden must be at most 1000 layers"),
+    "beyond": (["data.csv", "--width", str(2**40)], "width must be below 2^31"),
+    "folds": (["data.csv", "--folds", "1"], "folds must be 0, or at least 2, got 1"),
+    "missing": (["data.csv", "--missing", "guess"], "missing must be one of"),
+    "types": (["data.csv", "--types", "dose"], "types must be written as column=kind"),
+    "sep": (["data.csv", "--sep", ";"], "has no columns ['effect']"),
+    "huge": (["huge.csv"], "single precision cannot hold or tell apart beside 1e+300"),
+    "doubled": (["doubled.csv"], "two columns of the name 'effect'"),
     "parquet": (["data.parquet"], "Parquet needs pyarrow: pip install 'bayesian-mogp[parquet]'"),
 }  # fmt: skip
 
@@ -231,6 +251,10 @@ def tables_folder(tmp_path_factory):
         frame.to_csv(folder / f"{name}.csv", index=False)
     for name in ("broken.npz", "data.parquet", "data.txt"):
         (folder / name).write_text("not really")
+    (folder / "huge.csv").write_text(
+        "dose,effect\n" + "".join(f"{i},{i}\n" for i in range(9)) + "1e300,3\n"
+    )
+    (folder / "doubled.csv").write_text("dose,effect,effect\n1,2,2\n3,4,4\n")
     return folder
 
 
@@ -254,6 +278,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(name, tables_folder, run, tmp_
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
+        (pd.DataFrame([[1.0, 2.0, "red"]], columns=["size", "size", "colour"]), "two columns of"),
         (pd.DataFrame({"size": [1.0]}), "has no columns ['colour']"),
         (pd.DataFrame({"size": [1.0], "colour": ["green"]}), "has values ['green'] in rows [0]"),
         (pd.DataFrame({"size": ["x"], "colour": ["red"]}), "must hold numbers, got 'x' in row 0"),
@@ -263,6 +288,15 @@ def test_a_mistake_is_one_line_and_leaves_nothing(name, tables_folder, run, tmp_
 def test_rows_that_cannot_be_predicted_are_named(frame, message, drawn_classes):
     with pytest.raises(ValueError, match=re.escape(message)):
         drawn_classes.predict(frame)
+
+
+def test_predictions_keep_the_index_of_their_rows(drawn_classes):
+    frame = kinds()
+    chosen = frame[frame["colour"] == "red"].sample(frac=1.0, random_state=0)
+    found = drawn_classes.predict(chosen)
+    assert found.index.equals(chosen.index)
+    again = drawn_classes.predict(chosen.reset_index(drop=True))
+    np.testing.assert_allclose(found["p_high"], again["p_high"], rtol=1e-5)
 
 
 def test_a_folder_without_a_fit_is_a_mistake(run, tmp_path, tables_folder):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 from matplotlib.figure import Figure
 
 from mogp import MoGP, inference, nn, pruning
@@ -74,8 +75,13 @@ class _Trainer(NamedTuple):
         model = MoGP(_pruning.layer_priors(kind, s.hidden, width, classes), bias_scale=1.0)
         by_start, by_fit = jax.random.split(jax.random.fold_in(jax.random.key(s.seed), seed))
         name = f"{text} {width} {seed}"
+
+        def build(key: Array) -> nn.DependentMLP:
+            return model.network(d, classes, width, init_variances="equal", key=key)
+
+        _job.check_room(f"training {name}", build, 4, "a smaller --width")
         return self.job.fit(
-            model.network(d, classes, width, init_variances="equal", key=by_start), name,
+            build(by_start), name,
             key=by_fit, num_epochs=s.epochs, batch_size=s.batch_size,
             optimizer=optimizer(s, len(data.x_train)),
             prior_temperature=math.inf if text == "scratch" else s.prior_temperature,
@@ -99,8 +105,10 @@ class _Trainer(NamedTuple):
             values = {name: [[float(v) for v in pair] for pair in f] for name, f in found.items()}
             _job.write_record(path, values)
             jax.clear_caches()  # type: ignore[no-untyped-call]
-        kept: dict[str, list[list[float]]] = json.loads(path.read_text())
-        return kept
+        try:
+            return {n: np.array(v, float).tolist() for n, v in json.loads(path.read_text()).items()}
+        except (ValueError, AttributeError):
+            raise ValueError(f"out: {path} holds no scores of mogp; delete or move it") from None
 
     def _scores_by_rule(self, text: str, seed: int) -> dict[str, list[inference.Scores]]:
         width = self.settings.width

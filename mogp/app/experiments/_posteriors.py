@@ -27,10 +27,16 @@ def drawn(job: Job, text: str) -> inference.Posterior:
 
     Both experiments find the same chains in the folder of checkpoints.
     """
-    s, data, (_, classes) = job.settings, job.data, job.sizes
+    s, data, (d, classes) = job.settings, job.data, job.sizes
     layers = _pruning.layer_priors(text, s.hidden, s.width, classes)
     if text == "gbfry":
         layers = [priors.GBFRY(alpha=dist.Uniform(0.0, 1.0), tau=2.0)] * s.hidden
+    plain = MoGP([priors.Deterministic()] * s.hidden)
+    _job.check_room(
+        f"the draws under {text}",
+        lambda key: plain.network(d, classes, s.width, key=key),
+        s.seeds * (s.draws + 4), "smaller --width, --draws or --seeds",
+    )  # fmt: skip
     draws = ("data", "epochs", "width", "hidden", "seed", "seeds", "draws", "step_size")
     return _job.finished(
         inference.sghmc(

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from mogp import MoGP, nn, plots, priors, pruning
+from mogp._checks import check_memory
 from mogp.app import _job
 from mogp.app._job import Job, plural
 from mogp.app.experiments._registry import Experiment, Groups
@@ -66,7 +67,14 @@ def _truncation(job: Job) -> Groups:
     The range has 2 to a quarter of the nodes above the threshold, and no `ε` below 1e-7.
     """
     settings, groups, x = job.settings, {}, jnp.ones((1, 1))
-    width = settings.width
+    width, plain = settings.width, MoGP([priors.Deterministic()] * max(settings.depths))
+    _job.check_room(
+        "a network", lambda key: plain.network(1, OUTPUTS, width, key=key), 8, "a smaller --width"
+    )
+    check_memory(
+        "predicted errors", 8 * settings.samples * max(width, 250) * max(settings.depths),
+        "fewer --samples",
+    )  # fmt: skip
     for alpha in tqdm(ALPHAS, "truncation-error", disable=not job.progress):
         prior = prior_for(alpha)
         levy = prior.limit.levy
@@ -201,6 +209,8 @@ def _plot_truncation(settings: Settings, groups: Groups) -> Figure:
 def _dependence(job: Job) -> Groups:
     """One hidden layer, an input with `‖x‖² = d`, two outputs, at widths and in the limit."""
     settings = job.settings
+    check_memory("draws", 100 * settings.samples * 1000, "fewer --samples")
+    check_memory("a draw", 24 * settings.width, "a smaller --width")
     widths = np.unique(np.geomspace(10, settings.width, 4).astype(int))
     groups, num = {}, 100 * settings.samples
     share = np.geomspace(1e-2, 1, 25)

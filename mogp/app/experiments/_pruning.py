@@ -85,7 +85,7 @@ def layer_priors(text: str, hidden: int, width: int, classes: int) -> list[prior
         return [priors.GroupLasso(float(size)) for size in sizes]
     if text == "gbfry":
         return [priors.GBFRY(alpha=0.5, tau=2.0)] * hidden
-    return [priors.parse(text)] * hidden
+    return [_job.parsed(text)] * hidden
 
 
 def rule_of_paper(text: str) -> str:

@@ -1,6 +1,5 @@
 """What an experiment is, the registry of all, and how one is run."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -95,7 +94,8 @@ def run(
         The results.
 
     Raises:
-        ValueError: if a setting is unknown or out of range, or the folder cannot be written to.
+        ValueError: if a setting is unknown or out of range, or the folder cannot be written to or
+            holds files of these names with other settings or that we have not written.
         KeyboardInterrupt: after Ctrl-C; the same call goes on.
         mogp.datasets.DataError: if the data cannot be found, or are not what they should be.
     """
@@ -108,15 +108,16 @@ def run(
     settings = replace(settings, **changes)
     needed = hasattr(settings, "data")
     data = datasets.load(settings.data, data_dir=data_dir) if needed else None
-    _job.check_writable(out)
-    checkpoints = out / "checkpoints" / ("" if experiment.keeps_checkpoints else name)
-    groups = experiment.run(Job(settings, data, checkpoints, progress))
-    groups = {label: group.assign_attrs(label=label) for label, group in groups.items()}
-    paths = {label.replace("/", ":"): group for label, group in groups.items()}  # γ=1/2
-    _job.write_tree(out / f"{name}.nc", paths, settings)
-    _job.write_figure(out / f"{name}.png", experiment.plot(settings, groups))
+    _job.check_results((out / f"{name}.{suffix}" for suffix in ("nc", "png")), settings)
+    checkpoints = _job.claim(out, "" if experiment.keeps_checkpoints else name)
+    with _job.resumable(checkpoints):
+        groups = experiment.run(Job(settings, data, checkpoints, progress))
+        groups = {label: group.assign_attrs(label=label) for label, group in groups.items()}
+        paths = {label.replace("/", ":"): group for label, group in groups.items()}  # γ=1/2
+        _job.write_tree(out / f"{name}.nc", paths, settings)
+        _job.write_figure(out / f"{name}.png", experiment.plot(settings, groups), settings)
     if not experiment.keeps_checkpoints:
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        _job.release(out, name)
     return Outcome(settings, groups, experiment.lines(settings, groups))
 
 
