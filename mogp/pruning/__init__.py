@@ -3,7 +3,7 @@
 `theory` holds what is known of a prior before any training, `trained` what is done to a network.
 """
 
-from mogp.pruning._keep import check_keep, num_kept
+from mogp.pruning._sizes import check_keep, num_kept
 from mogp.pruning.theory import (
     Compressibility,
     NodesFor,

@@ -2,22 +2,23 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from scipy import special
+from jaxtyping import Array, PRNGKeyArray
 
 from mogp._arrays import Real
-from mogp._checks import check_between, check_count, is_concrete
+from mogp._checks import check_between, check_count, check_key, check_memory, is_concrete
 from mogp.levy import LevyMeasure, NoJumps
-from mogp.priors import GroupLasso, InfinitelyDivisible, InverseGamma, Limit, Prior
-from mogp.pruning._keep import check_keep, num_kept
+from mogp.priors import InfinitelyDivisible, Limit, Prior
+from mogp.pruning._sizes import fractions, num_kept, shapes
 
 _ENTRIES = 2**23  # node variances that are sorted at once: 64 MiB in double precision
+_WIDE = 2**30  # a width at which a law is that of the limit; its square fits in single precision
+_RULE = np.polynomial.legendre.leggauss(16)
 
 
 class Compressibility(NamedTuple):
@@ -36,6 +37,9 @@ class Compressibility(NamedTuple):
     quantiles: Array | None
     nodes: Array
 
+    def __repr__(self) -> str:
+        return shapes(self)
+
 
 def compressibility(
     prior_or_limit: Prior | Limit,
@@ -44,7 +48,7 @@ def compressibility(
     *,
     levels: Sequence[float] = (0.05, 0.5, 0.95),
     num_samples: int = 1000,
-    key: Array | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> Compressibility:
     """The share of the sum of node variances that κ-pruning loses, at a width or in the limit.
 
@@ -56,10 +60,11 @@ def compressibility(
     R(κ) = (1 - s(κ)) a / (a + Σ_j λ̃_j),    E 1/(a + Σ_j λ̃_j) = ∫_0^∞ exp(-a t - ψ(t)) dt
     ```
 
-    where `s(κ) = κ` if the nodes that carry the diffuse part are alike, as those of
-    `Deterministic`, `InfinitelyDivisible` and of a bare `Limit` are. Under `GroupLasso` and
-    `InverseGamma` they are not, and `s` is the Lorenz curve of their distribution. Compressible
-    priors, `a = 0`, lose nothing in the limit.
+    The nodes that carry the diffuse part have the distribution `F` of `p λ` at large `p`, from the
+    `cdf` of the prior's distribution at a width, and `s` is its Lorenz curve,
+    `1 - s(κ) = ∫_0^q (1 - κ - F(y)) dy / a` with `F(q) = 1 - κ`. Where they are alike, as those of
+    `Deterministic`, `InfinitelyDivisible` and of a bare `Limit`, `s(κ) = κ`. Compressible priors,
+    `a = 0`, lose nothing in the limit.
 
     Args:
         prior_or_limit: a prior, or location and Lévy measure; at a width the latter stand for
@@ -75,7 +80,9 @@ def compressibility(
         Mean and quantiles of the share, for each fraction.
 
     Raises:
-        ValueError: if an argument is out of range, or a width is given and no key.
+        ValueError: if an argument is out of range, a width is given and no key, a layer is larger
+            than the memory, or, in the limit, if a diffuse part of nodes that are not alike has a
+            distribution without `cdf`.
 
     Example:
         >>> import jax
@@ -86,50 +93,79 @@ def compressibility(
         >>> pruning.compressibility(priors.Horseshoe(), 0.1).mean.item()
         0.0
     """
-    if not isinstance(prior_or_limit, Prior | Limit):
-        raise ValueError(
-            f"prior_or_limit must be a mogp.priors.Prior or Limit, got {prior_or_limit!r}"
-        )
     prior = prior_or_limit
-    fractions = np.asarray(keep, float)
-    for fraction in fractions.ravel():
-        check_keep(float(fraction))
+    if not isinstance(prior, Prior | Limit):
+        raise ValueError(f"prior_or_limit must be a mogp.priors.Prior or Limit, got {prior!r}")
+    wanted = np.asarray(keep)
+    kept = fractions(wanted.astype(float) if wanted.dtype.kind in "iu" else wanted)
     check_between("levels", np.asarray(levels), 0, 1)
     num, quantile = check_count("num_samples", num_samples), jnp.asarray(levels, float)
+    if key is not None:
+        check_key(key)
     if width is None:
         limit = prior.limit if isinstance(prior, Prior) else prior
-        share = np.vectorize(lambda k: 1 - diffuse_share(prior, k), otypes=[float])(fractions)
-        mean, draws = _diffuse_part(*limit, key, num)
+        lost = jnp.stack([jnp.asarray(diffuse_lost(prior, k), float) for k in kept.ravel()])
+        lost, (mean, draws) = lost.reshape(kept.shape), _diffuse_part(*limit, key, num)
         quantiles = None
         if draws is not None:
-            spread = jnp.quantile(draws, quantile).reshape((1,) * share.ndim + (-1,))
-            quantiles = jnp.asarray(share)[..., None] * spread
-        nodes = jnp.full(share.shape, jnp.inf)
-        return Compressibility(share * mean, jnp.zeros(share.shape), quantiles, nodes)
+            spread = jnp.quantile(draws, quantile).reshape((1,) * lost.ndim + (-1,))
+            quantiles = lost[..., None] * spread
+        nodes = jnp.full(lost.shape, jnp.inf)
+        return Compressibility(lost * mean, jnp.zeros(lost.shape), quantiles, nodes)
     if key is None:
         raise ValueError("key must be given at a width: node variances are drawn")
     width = check_count("width", width)
-    counts = np.vectorize(lambda k: nodes_of(k, width), otypes=[int])(fractions)
+    counts = np.array([nodes_of(k, width) for k in kept.ravel()])
     finite = prior if isinstance(prior, Prior) else InfinitelyDivisible(*prior)
-    lost = _shares(finite, width, key, num, jnp.asarray(counts).ravel())
-    back = (*counts.shape, -1)
+    shares = _shares(finite, width, key, num, jnp.asarray(counts))
     return Compressibility(
-        jnp.mean(lost, 0).reshape(counts.shape),
-        (jnp.std(lost, 0) / num**0.5).reshape(counts.shape),
-        jnp.quantile(lost, quantile, axis=0).T.reshape(back),
-        jnp.asarray(counts),
+        jnp.mean(shares, 0).reshape(kept.shape),
+        (jnp.std(shares, 0) / num**0.5).reshape(kept.shape),
+        jnp.quantile(shares, quantile, axis=0).T.reshape(*kept.shape, -1),
+        jnp.asarray(counts.reshape(kept.shape)),
     )
 
 
-def diffuse_share(prior: Prior | Limit, keep: float) -> float:
-    """The part of the diffuse mass that the largest nodes, a fraction of all, carry."""
-    if isinstance(prior, GroupLasso):
-        shape = (float(prior.fan_out) + 1) / 2
-        return float(special.gammaincc(shape + 1, special.gammainccinv(shape, keep)))
-    if isinstance(prior, InverseGamma):  # with a diffuse part: of a shape above 1
-        shape = float(prior.shape)
-        return float(special.gammainc(shape - 1, special.gammaincinv(shape, keep)))
-    return keep
+def diffuse_lost(prior: Prior | Limit, keep: float) -> Real:
+    """The part `1 - s(keep)` of the diffuse mass that the smallest nodes carry."""
+    if isinstance(prior, Limit) or keep == 1:
+        return 1 - keep
+    location, levy = prior.limit
+    if is_concrete(location) and float(location) == 0:
+        return 1 - keep  # of nothing
+    law = prior.at_width(_WIDE)
+    try:
+        law.cdf(jnp.ones(()))
+    except NotImplementedError:
+        if isinstance(levy, NoJumps) and not _is_constant(law, location):
+            raise ValueError(
+                f"keep: in the limit of {prior}, which nodes carry the diffuse part cannot be "
+                f"told: its distribution {law} needs a method cdf; or give a width"
+            ) from None
+        return 1 - keep  # each has its part of the location, besides jumps
+    # By Markov's inequality the quantile is below a/κ; what lies 26 powers of ten below is nothing.
+    high = jnp.log(location / keep) + jnp.zeros(())
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        middle = (ends[0] + ends[1]) / 2
+        above = law.cdf(jnp.exp(middle) / _WIDE) > 1 - keep
+        return jnp.where(above, ends[0], middle), jnp.where(above, middle, ends[1])
+
+    top = jax.lax.fori_loop(0, 60, halve, (high - 60, high))[1]
+    panels = np.arange(30)[:, None] * 2.0  # of s, with y = q exp(-s)
+    s = jnp.asarray((panels + _RULE[0] + 1).ravel(), high.dtype)
+    y = jnp.exp(top - s)
+    below = jnp.maximum(1 - keep - law.cdf(y / _WIDE), 0)
+    return jnp.sum(jnp.asarray(np.tile(_RULE[1], 30), high.dtype) * y * below) / location
+
+
+def _is_constant(law: Any, location: Real) -> bool:
+    """Whether all nodes of the limit have the same part of its location."""
+    try:
+        spread = _WIDE**2 * law.variance
+    except NotImplementedError:
+        return False
+    return is_concrete(spread, location) and float(spread) < 1e-6 * float(location) ** 2
 
 
 def nodes_of(keep: float, width: int) -> int:
@@ -158,6 +194,8 @@ def _diffuse_part(
 
 def draw_sorted(prior: Prior, width: int, key: Array, num: int) -> Array:
     """Node variances of layers, of shape (num, width), in decreasing order."""
+    size = 3 * num * width * jnp.result_type(float).itemsize
+    check_memory("the node variances", size, "a smaller num_samples or width")
     draws = _draw(prior, width, key, num)
     if is_concrete(draws):  # NumPy sorts fifty times as fast as XLA on a CPU
         return jnp.asarray(np.sort(np.asarray(draws), axis=-1)[:, ::-1])

@@ -1,6 +1,5 @@
 """Which nodes of a layer stay, and how much of the sum of node variances goes."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import gammainc
+from jax.scipy.special import gammainc, gammaincc
 
 from mogp._arrays import Real
 from mogp._checks import check_count, is_concrete
@@ -17,8 +16,8 @@ from mogp.architecture import AbstractArchitecture
 from mogp.levy import LevyMeasure
 from mogp.limit.layers import Layer, NumJumps, draw_jumps, numbers_of_jumps
 from mogp.priors import Prior
-from mogp.pruning._keep import check_keep
-from mogp.pruning.theory._compressibility import diffuse_share, draw_sorted, nodes_of
+from mogp.pruning._sizes import check_keep, is_real
+from mogp.pruning.theory._compressibility import diffuse_lost, draw_sorted, nodes_of
 
 _MOST_JUMPS = 4000  # drawn without being asked for; smaller ones enter by their expected sum
 
@@ -63,7 +62,7 @@ class Masses(NamedTuple):
     kept: Array
 
 
-def rule_for(depth: int, threshold: Any, keep: Any, nodes: Any) -> Rule:
+def rule_for(depth: int, threshold: Any, keep: Any, nodes: Any, width: int | None) -> Rule:
     """The rule that is given, checked.
 
     Raises:
@@ -82,17 +81,13 @@ def rule_for(depth: int, threshold: Any, keep: Any, nodes: Any) -> Rule:
         raise ValueError(f"{kind} must be one number, or one a hidden layer ({depth}), got {value}")
     for each in values:
         if kind == "threshold":
-            _check_threshold(each)
+            if is_concrete(each) and not (is_real(each) and 0 <= each < np.inf):
+                raise ValueError(f"threshold must be at least 0 and finite, got {each}")
         elif kind == "keep":
             check_keep(each)
-        else:
-            check_count("nodes", each)
+        elif check_count("nodes", each) > (each if width is None else width):
+            raise ValueError(f"nodes must be at most the width {width}, got {each}")
     return Rule(kind, values)
-
-
-def _check_threshold(value: Any) -> None:
-    if is_concrete(value) and not (float(value) >= 0 and math.isfinite(value)):
-        raise ValueError(f"threshold must be at least 0 and finite, got {value}")
 
 
 def mark(rule: Rule, layer: int, sizes: Array, width: int | None) -> Array:
@@ -153,17 +148,15 @@ def draw_cuts(
     cuts = []
     for i, jumps in enumerate(draw_jumps(layers, nums, key, (shape,))):
         layer, value = layers[i], rule.values[i]
-        stays, a = mark(rule, i, jumps.sizes, None), layer.location
-        if rule.kind == "nodes":
-            kept = jnp.zeros_like(jumps.diffuse)
-        elif rule.kind == "keep":
-            kept = jumps.diffuse - a * (1 - diffuse_share(priors[i], value))
-        else:
-            kept = jumps.diffuse - _below(layer, value)
+        gone = rest = jumps.diffuse
+        if rule.kind == "keep":
+            gone = jnp.minimum(layer.location * diffuse_lost(priors[i], value), rest)
+        elif rule.kind == "threshold":
+            gone = jnp.minimum(_below(layer, value), rest)
             if jumps.sizes.shape[-1]:  # the drawn ones below the threshold are not in `diffuse`
-                kept = jnp.where(jumps.sizes[:, -1] > value, kept, 0)
-        kept = jnp.maximum(kept, 0)
-        cuts.append(Cut(jumps.sizes, stays, jumps.diffuse - kept, kept))
+                gone = jnp.where(jumps.sizes[:, -1] > value, gone, rest)
+        # What goes may be far below the rounding of what stays, and never the other way round.
+        cuts.append(Cut(jumps.sizes, mark(rule, i, jumps.sizes, None), gone, rest - gone))
     return tuple(cuts)
 
 
@@ -182,7 +175,7 @@ def expected_masses(prior: Prior, layer: Layer, kind: str, value: Any) -> Masses
     if kind == "threshold":
         gone = _below(layer, value)
     elif kind == "keep":
-        gone = jnp.asarray(a * (1 - diffuse_share(prior, value)))
+        gone = jnp.asarray(a * diffuse_lost(prior, value))
     else:
         gone = a + mass_after(levy, jnp.asarray(value, float))
     finite = jnp.isfinite(total)
@@ -193,10 +186,10 @@ def expected_masses(prior: Prior, layer: Layer, kind: str, value: Any) -> Masses
 def expected_nodes(layer: Layer, kind: str, value: Any) -> Array:
     """Expected number of nodes that stay in a layer of the limit; infinite with a diffuse part."""
     total = jnp.asarray(layer.levy.total_mass, float)
-    if kind == "nodes":  # E min(N, J) of a Poisson number J of jumps: Σ_(n < N) P(J > n)
-        mass = jnp.where(jnp.isinf(total), 1, total)
-        found = jnp.sum(gammainc(jnp.arange(1.0, value + 1), jnp.full((value,), mass)))
-        return jnp.where(jnp.isinf(total), value, found)
+    if kind == "nodes":  # E min(N, J) = N P(J ≥ N) + M P(J ≤ N - 2) of a Poisson number of mean M
+        mass, most = jnp.where(jnp.isinf(total), 1, total), float(value)
+        fewer = mass * gammaincc(most - 1, mass) if value > 1 else 0
+        return jnp.where(jnp.isinf(total), most, most * gammainc(most, mass) + fewer)
     found = layer.levy.tail(value) if kind == "threshold" else total
     whole = kind == "keep" or jnp.asarray(value) == 0
     return jnp.where(whole & (jnp.asarray(layer.location) > 0), jnp.inf, found)
@@ -238,7 +231,14 @@ def drawn_masses(prior: Prior, width: int, cut: Cut) -> Masses:
     """What a cut takes from a layer of finite width, a mean over draws, and what it leaves.
 
     The two add up to the exact mean of the distribution.
+
+    Raises:
+        ValueError: if the distribution does not tell its mean.
     """
     gone = jnp.mean(jnp.sum(jnp.where(cut.stays, 0, cut.sizes), -1))
-    total = width * jnp.asarray(prior.at_width(width).mean, float)
+    law = prior.at_width(width)
+    try:
+        total = width * jnp.asarray(law.mean, float)
+    except NotImplementedError:
+        raise ValueError(f"model: bounds of the error need the mean of {law}; define it") from None
     return Masses(gone, jnp.maximum(total - gone, 0))

@@ -6,12 +6,15 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from mogp._arrays import times
-from mogp._checks import check_count, check_inputs
+from mogp._arrays import Real, times
+from mogp._checks import check_count, check_key, check_memory
 from mogp.architecture import AbstractArchitecture
 from mogp.limit.layers import Layer, NumJumps, gaussian_prefix, layers_of, skeleton
+from mogp.priors import Prior
+from mogp.pruning._sizes import shapes
 from mogp.pruning.theory._cut import (
     Cut,
     Masses,
@@ -24,7 +27,15 @@ from mogp.pruning.theory._cut import (
     jumps_needed,
     rule_for,
 )
-from mogp.pruning.theory._joint import Outcome, mean_error, simulate, start, step
+from mogp.pruning.theory._joint import (
+    Outcome,
+    as_points,
+    check_model,
+    mean_error,
+    simulate,
+    start,
+    step,
+)
 
 
 class PruningError(NamedTuple):
@@ -51,8 +62,11 @@ class PruningError(NamedTuple):
     variances: Array | None
     nodes: Array
 
+    def __repr__(self) -> str:
+        return shapes(self)
+
     @property
-    def relative(self) -> Array:
+    def relative(self) -> Float[Array, " num_samples"]:
         """`Σ_x error / Σ_x variance` of each draw, of shape (num_samples,): always finite."""
         if self.draws is None or self.variances is None:
             raise ValueError("relative is of draws, and there are none: give pruning.error a key")
@@ -63,12 +77,12 @@ class PruningError(NamedTuple):
 def error(
     model: AbstractArchitecture,
     threshold: float | Sequence[float] | None = None,
-    x: Array | None = None,
+    x: ArrayLike | None = None,
     *,
     keep: float | Sequence[float] | None = None,
     nodes: int | Sequence[int] | None = None,
     width: int | None = None,
-    key: Array | None = None,
+    key: PRNGKeyArray | None = None,
     num_samples: int = 1000,
     num_jumps: NumJumps = None,
     tolerance: float = 1e-2,
@@ -99,7 +113,8 @@ def error(
         keep: fraction of nodes kept, in (0, 1].
         nodes: number of nodes kept, at least 1.
         width: of the network; None is the limit. A width is simulated exactly, too: given its node
-            variances, a layer passes on Gaussian values as a layer of the limit does.
+            variances, a layer passes on Gaussian values as a layer of the limit does. Of the priors
+            it needs `at_width` only, not `limit`.
         key: a random key. Without one, nothing is drawn: `draws` and `variances` are None, and the
             mean must be exact, as it is in the limit where only the last hidden layer has jumps.
         num_samples: number of networks drawn.
@@ -113,8 +128,8 @@ def error(
 
     Raises:
         ValueError: if not exactly one rule is given, an argument is out of range, a key is missing
-            where the mean takes draws, or a model without jumps is to be pruned by size, where in
-            the limit all its nodes are negligible.
+            where the mean takes draws, the draws are more than the memory holds, or a model without
+            jumps is to be pruned by size, where in the limit all its nodes are negligible.
 
     Example:
         >>> import jax.numpy as jnp
@@ -123,27 +138,34 @@ def error(
         >>> round(found.mean.item(), 6)  # ½ ∫_0^ε x ρ(dx) = ½ √ε
         0.005
     """
+    check_model(model)
     if x is None:
         raise ValueError("x must be given: the points at which the error is wanted")
-    check_inputs("x", x)
-    rule = rule_for(model.depth, threshold, keep, nodes)
+    x = as_points(x)
     width = None if width is None else check_count("width", width)
-    layers = layers_of(model)
+    rule = rule_for(model.depth, threshold, keep, nodes, width)
+    # At a width the values of one layer make the variances of the next random, whatever the priors.
+    layers = layers_of(model if width is None else skeleton(model))
+    known = gaussian_prefix(layers) if width is None else 0
     _check_regime(layers, rule, width)
     num = check_count("num_samples", num_samples)
     outputs = None if num_outputs is None else check_count("num_outputs", num_outputs)
-    known = gaussian_prefix(layers)
     exact = width is None and known >= model.depth - 1
     if key is None and not exact:
         raise ValueError(
             "key must be given: the error is known without draws only in the limit, where no "
             "hidden layer before the last has jumps"
         )
+    size = 6 * len(x) ** 2 * x.dtype.itemsize * (1 if key is None else num)
+    check_memory("the covariances at the points", size, "fewer points or a smaller num_samples")
     cuts: tuple[Cut, ...] = ()
     if key is not None:
+        check_key(key)
         by_size, by_node = jax.random.split(key)
         if width is None:
             drawn = jumps_needed(model, layers, rule, num_jumps, tolerance)
+            size = 4 * num * sum(drawn) * x.dtype.itemsize
+            check_memory("the jumps", size, "a smaller num_samples, num_jumps or nodes")
             cuts = draw_cuts(model.priors, layers, rule, drawn, by_size, num)
         else:
             cuts = draw_finite_cuts(model.priors, rule, width, by_size, num)
@@ -151,11 +173,13 @@ def error(
         each = list(zip(model.priors, layers, rule.values, strict=True))
         masses = [expected_masses(prior, layer, rule.kind, v) for prior, layer, v in each]
         kept, last = [expected_nodes(layer, rule.kind, v) for _, layer, v in each], masses[-1]
+        heavy = [layer.levy.index_at_infinity for layer in layers[:-1]]
     else:
         masses = [drawn_masses(p, width, cut) for p, cut in zip(model.priors, cuts, strict=True)]
         kept = [jnp.mean(jnp.sum(cut.stays & (cut.sizes > 0), -1)) for cut in cuts]
         sums = (jnp.where(stay, cuts[-1].sizes, 0) for stay in (~cuts[-1].stays, cuts[-1].stays))
         last = Masses(*(jnp.sum(each, -1) for each in sums))
+        heavy = [_index_at(prior, width) for prior in model.priors[:-1]]
     outcome = None if key is None else simulate(model, x, cuts, last, by_node, outputs)
     activation, plain = model.activation, skeleton(model)
     steepest = None if activation.positively_homogeneous() else activation.largest_slope()
@@ -166,20 +190,36 @@ def error(
     else:
         assert outcome is not None
         mean = jnp.where(jnp.isinf(lower), jnp.inf, jnp.mean(outcome.mean, 0))
-        spread = _spread(layers, outcome, activation.growth())
+        spread = _spread(heavy, outcome, activation.growth())
     draws, variances = (None, None) if outcome is None else (outcome.error, outcome.square)
     return PruningError(mean, spread, lower, upper, draws, variances, jnp.stack(kept))
 
 
-def _spread(layers: Sequence[Layer], outcome: Outcome, growth: float) -> Array:
-    """Standard error of the mean; infinite where the draws have no variance."""
+def _index_at(prior: Prior, width: int) -> Real:
+    """A tail index: 2 where there is no second moment, else infinity."""
+    try:
+        variance = prior.at_width(width).variance
+    except NotImplementedError:  # a law that does not tell it: that of the limit, if there is one
+        try:
+            return prior.limit.levy.index_at_infinity
+        except NotImplementedError:
+            return jnp.inf
+    return jnp.where(jnp.isfinite(jnp.asarray(variance)), jnp.inf, 2.0)
+
+
+def _spread(indices: Sequence[ArrayLike], outcome: Outcome, growth: float) -> Array:
+    """Standard error of the mean; infinite where the draws have no variance.
+
+    Args:
+        indices: of the tails of the node variances of the layers before the last. The variance that
+            these make, which an unbounded activation passes on, has to have a second moment.
+        outcome: the draws.
+        growth: of the activation.
+    """
     spread = jnp.std(outcome.mean, 0) / len(outcome.mean) ** 0.5
     if not growth:
         return spread
-    # The variance before the last layer, which an unbounded activation passes on, has to have a
-    # second moment.
-    indices = [jnp.asarray(layer.levy.index_at_infinity, float) for layer in layers[:-1]]
-    heavy = jnp.any(jnp.stack([*indices, jnp.asarray(jnp.inf)]) <= 2)
+    heavy = jnp.any(jnp.stack([jnp.asarray(i, float) for i in (*indices, jnp.inf)]) <= 2)
     return jnp.where(heavy, jnp.inf, spread)
 
 

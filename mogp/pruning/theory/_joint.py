@@ -11,9 +11,12 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
-from mogp._arrays import times
+from mogp._arrays import safe_sqrt, times
+from mogp._checks import check_inputs
 from mogp.activations import Activation
 from mogp.architecture import AbstractArchitecture
 from mogp.limit.layers import (
@@ -64,6 +67,18 @@ class Outcome(NamedTuple):
     mean: Array
 
 
+def check_model(model: object) -> None:
+    """Raise unless a model has depth, activation, scales and priors."""
+    if not isinstance(model, AbstractArchitecture):
+        raise ValueError(f"model must be a MoGP, got {type(model).__name__}")
+
+
+def as_points(x: ArrayLike) -> Array:
+    """Points of shape (n, d) as an array, checked."""
+    check_inputs("x", x)
+    return x if isinstance(x, Array) else jnp.asarray(np.asarray(x))
+
+
 def start(model: AbstractArchitecture, x: Array) -> Joint:
     """Nodes of the first layer, which no pruning changes."""
     kernel = input_pair(model, x, x).xy
@@ -71,15 +86,44 @@ def start(model: AbstractArchitecture, x: Array) -> Joint:
 
 
 def changes(activation: Activation, joint: Joint) -> Joint:
-    """Second moments of `φ(ζ)` and `φ(ζ) - φ(ζ*)` over one random node, in place of `ζ` and `δ`."""
+    """Second moments of `φ(ζ)` and `φ(ζ) - φ(ζ*)` over one random node, in place of `ζ` and `δ`.
+
+    Those of `φ(ζ) - φ(ζ*)` are differences of nearly equal kernels where `δ` is small. Below a size
+    at which these have a third of their digits they are taken to first order, `φ'(ζ) δ`; the error
+    of either is at most of that order. On the diagonal ReLU and its kind lose no digits.
+    """
     kernel, cross, error = joint
-    variance = jnp.diagonal(kernel)
+    variance, moved = jnp.diagonal(kernel), jnp.diagonal(error)
     copy = kernel - cross - cross.T + error
     own, copied = variance[:, None], jnp.diagonal(copy)
     plain = activation.kernel(own, kernel, variance[None, :])
     mixed = activation.kernel(own, kernel - cross, copied[None, :])
     both = activation.kernel(copied[:, None], copy, copied[None, :])
-    return Joint(plain, plain - mixed, plain - mixed - mixed.T + both)
+    shifted = plain - mixed - mixed.T + both
+    small = moved < float(np.finfo(kernel.dtype).eps) ** (2 / 3) * variance
+    first = error * activation.derivative_kernel(own, kernel, variance[None, :])
+    shifted = jnp.where(small[:, None] | small[None, :], first, shifted)
+    if activation.positively_homogeneous():
+        exact = _homogeneous(activation, variance, jnp.diagonal(cross), moved)
+        shifted = jnp.where(jnp.eye(len(kernel), dtype=bool), exact[:, None], shifted)
+    return Joint(plain, plain - mixed, shifted)
+
+
+def _homogeneous(activation: Activation, variance: Array, cross: Array, moved: Array) -> Array:
+    """`E (φ(ζ) - φ(ζ*))²` for `φ(z) = α z` above 0 and `β z` below.
+
+    It is `αβ e + (α - β)² (e/2 - √(k k*) (sin θ - θ cos θ) / π)` with `e = Var δ`, the variances
+    `k`, `k*` and the angle `θ` between `ζ` and `ζ*`, of which `√(k k*) sin θ = √(k e - c²)`.
+    """
+    up, down = activation(jnp.asarray([1.0, -1.0], variance.dtype)) * jnp.asarray([1, -1])
+    sine, cosine = safe_sqrt(variance * moved - cross**2), variance - cross
+    angle = jnp.arctan2(sine, jnp.where((sine == 0) & (cosine == 0), 1, cosine))
+    near = jnp.abs(angle) < 0.03
+    t = jnp.where(near, angle, 0)
+    scale = safe_sqrt(sine**2 + cosine**2)
+    series = scale * t**3 * (1 / 3 - t**2 / 30 + t**4 / 840)
+    lost = jnp.where(near, series, sine - angle * cosine) / jnp.pi
+    return up * down * moved + (up - down) ** 2 * (moved / 2 - lost)
 
 
 def step(layer: Layer, activation: Activation, joint: Joint, cut: Cut, key: Array) -> Joint:
@@ -90,8 +134,11 @@ def step(layer: Layer, activation: Activation, joint: Joint, cut: Cut, key: Arra
     if cut.sizes.shape[-1]:
         nodes, shifts = joint.draws(key, cut.sizes.shape[-1])
         root = jnp.sqrt(cut.sizes)[:, None]
-        values = activation(nodes)
-        change = root * (values - jnp.where(cut.stays[:, None], activation(nodes - shifts), 0))
+        values, slope = jax.jvp(activation, (nodes,), (shifts,))
+        # Of shifts that are lost in `nodes - shifts`, by half of the digits or more.
+        tiny = jnp.abs(shifts) < float(np.finfo(nodes.dtype).eps) ** 0.5 * jnp.abs(nodes)
+        change = jnp.where(tiny, slope, values - activation(nodes - shifts))
+        change = root * jnp.where(cut.stays[:, None], change, values)
         values = root * values
         pairs = ((values, values), (values, change), (change, change))
         parts = [p + precise_matmul(a.T, b) for p, (a, b) in zip(parts, pairs, strict=True)]

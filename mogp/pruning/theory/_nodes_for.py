@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import PRNGKeyArray
 from scipy.special import bdtr
 
-from mogp._checks import check_between, check_count, check_inputs
+from mogp._checks import check_between, check_count, check_key, check_memory
 from mogp.architecture import AbstractArchitecture
 from mogp.limit.layers import draw_jumps, layers_of
 from mogp.pruning.theory._compressibility import draw_sorted, share_after
 from mogp.pruning.theory._cut import Cut, Masses
-from mogp.pruning.theory._joint import simulate
+from mogp.pruning.theory._joint import as_points, check_model, simulate
 
 _CONFIDENCE = 0.9  # that the share of networks that miss is at most half of what was asked
 _RESOLVED = 4  # jumps drawn for each node that may be kept
@@ -38,9 +40,9 @@ class NodesFor(NamedTuple):
 def nodes_for(
     model: AbstractArchitecture,
     tolerance: float,
-    x: Array | None = None,
+    x: ArrayLike | None = None,
     *,
-    key: Array,
+    key: PRNGKeyArray,
     probability: float = 0.95,
     width: int | None = None,
     num_outputs: int | None = None,
@@ -74,8 +76,8 @@ def nodes_for(
 
     Raises:
         ValueError: if an argument is out of range, more than `max_nodes` nodes are needed, there
-            are too few draws for the probability, or a layer has no jumps in the limit: it would
-            need infinitely many nodes.
+            are too few draws for the probability, they are more than the memory holds, or a layer
+            has no jumps in the limit: it would need infinitely many nodes.
 
     Example:
         >>> import jax
@@ -86,10 +88,11 @@ def nodes_for(
         >>> found.nodes[0] < 15
         True
     """
+    check_model(model)
     check_between("tolerance", tolerance, 0, 1)
     check_between("probability", probability, 0, 1)
-    x = jnp.ones((1, 1)) if x is None else x
-    check_inputs("x", x)
+    x = as_points(jnp.ones((1, 1)) if x is None else x)
+    check_key(key)
     outputs = None if num_outputs is None else check_count("num_outputs", num_outputs)
     num = check_count("num_samples", num_samples)
     misses = _misses_allowed(num, probability)
@@ -151,6 +154,8 @@ def _layers(
     model: AbstractArchitecture, width: int | None, max_nodes: int, key: Array, num: int
 ) -> tuple[Cut, ...]:
     """Draws of the ranked node variances of every layer; the rest of them goes in any case."""
+    size = 4 * num * model.depth * (_RESOLVED * max_nodes if width is None else width)
+    check_memory("the node variances", 8 * size, "a smaller num_samples, max_nodes or width")
     if width is not None:
         keys, zero = jax.random.split(key, model.depth), jnp.zeros((num,))
         drawn = [draw_sorted(p, width, k, num) for p, k in zip(model.priors, keys, strict=True)]

@@ -4,10 +4,11 @@ import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from mogp._arrays import Real
+from mogp._checks import check_between
 from mogp.levy import LevyMeasure
 from mogp.priors import Limit, Prior
 
@@ -42,11 +43,18 @@ def slopes(prior_or_limit: Prior | Limit) -> Slopes:
         Both slopes. With finitely many jumps the slope against the threshold depends on the
         distribution of their sizes; it is NaN.
 
+    Raises:
+        ValueError: if it is neither.
+
     Example:
         >>> from mogp import priors, pruning
         >>> pruning.slopes(priors.Horseshoe())
         Slopes(threshold=0.5, nodes=-1.0)
     """
+    if not isinstance(prior_or_limit, Prior | Limit):
+        raise ValueError(
+            f"prior_or_limit must be a mogp.priors.Prior or Limit, got {prior_or_limit!r}"
+        )
     location, levy = prior_or_limit.limit if isinstance(prior_or_limit, Prior) else prior_or_limit
     if float(location) > 0:
         return Slopes(0.0, 0.0)
@@ -56,7 +64,7 @@ def slopes(prior_or_limit: Prior | Limit) -> Slopes:
     return Slopes(1 - alpha, 1 - 1 / alpha if alpha > 0 else -math.inf)
 
 
-def power_law(measure: LevyMeasure, place: ArrayLike) -> Array:
+def power_law(measure: LevyMeasure, place: ArrayLike) -> Float[Array, "..."]:
     """The size that the `r`-th largest jump tends to for large `r`: `(C/r)^(1/α)`.
 
     Args:
@@ -67,11 +75,17 @@ def power_law(measure: LevyMeasure, place: ArrayLike) -> Array:
         Array of the shape of `place`; NaN for a measure without such a law, which has `α = 0` or
         finitely many jumps.
 
+    Raises:
+        ValueError: if `measure` is none, or a place is not positive.
+
     Example:
         >>> from mogp import levy, pruning
         >>> pruning.power_law(levy.Stable(0.5), [1.0, 2.0]).round(4).tolist()
         [1.0, 0.25]
     """
+    if not isinstance(measure, LevyMeasure):
+        raise ValueError(f"measure must be a measure of mogp.levy, got {measure!r}")
+    check_between("place", place, 0)
     place, alpha = jnp.asarray(place, float), float(measure.index_at_zero)
     if alpha == 0 or float(measure.total_mass) < math.inf:
         return jnp.full(place.shape, jnp.nan)

@@ -1,4 +1,4 @@
-"""Cutting nodes away: as a mask, and as a smaller network."""
+"""Cutting nodes away: which stay, as a mask, and as a smaller network."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from mogp import nn
-from mogp.pruning.trained._budget import select
+from mogp._checks import check_choice, is_concrete
 from mogp.pruning.trained._importances import Importance
 from mogp.pruning.trained._network import check_one, widths
-from mogp.pruning.trained._options import RIDGE, Options, counts_kept
+from mogp.pruning.trained._options import BUDGETS, RIDGE, Options, counts_kept
 from mogp.pruning.trained._repair import repaired
 
 
@@ -26,9 +26,9 @@ def compact(
     budget: str = "equal",
     repair: bool = False,
     ridge: float = RIDGE,
-    x_train: Array | None = None,
+    x_train: ArrayLike | None = None,
     y_train: ArrayLike | None = None,
-    key: Array | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> Any:
     """A smaller network with only the best nodes of every hidden layer.
 
@@ -40,16 +40,13 @@ def compact(
         network: any Equinox module that holds layers of nodes (take one from a stack first).
         keep: fraction of nodes to keep, in (0, 1]: `⌈keep · width⌉` nodes of a layer.
         nodes: in place of `keep`, the number of nodes to keep, one or one for each layer of nodes.
-        importance: which nodes are best, see `importances`.
-        budget: `"equal"` keeps so many of every layer; under `"global"` and `"greedy"` the nodes of
-            all layers compete for as many places together, see `select`.
-        repair: refit the weights behind every layer of nodes by least squares, so that each kept
-            node of the next layer says what it said in the whole network. Outputs are then no
-            longer those of the masked network, but closer to those of the whole one.
-        ridge: of this fit, positive, relative to the sum of squares of each column.
-        x_train: training inputs, of shape (n, in_size), for importances and for the repair.
-        y_train: their labels, integers of shape (n,), for importances by loss.
-        key: a random key, for `importance="random"`.
+        importance: which nodes are best, see `Options`, as for all that follow:
+        budget: how many of which layer stay.
+        repair: whether weights are refitted after the cut.
+        ridge: of this fit.
+        x_train: training inputs, of shape (n, in_size).
+        y_train: their labels.
+        key: a random key.
 
     Returns:
         A network of the same kind with the kept nodes in their old order.
@@ -80,21 +77,21 @@ def mask(
     nodes: int | Sequence[int] | None = None,
     importance: Importance = "contribution",
     budget: str = "equal",
-    x_train: Array | None = None,
+    x_train: ArrayLike | None = None,
     y_train: ArrayLike | None = None,
-    key: Array | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> Any:
     """The network with the variances of all but the best nodes set to 0, at its old size.
 
     Args:
         network: any Equinox module that holds layers of nodes, or several in a stack.
-        keep: fraction of nodes to keep, in (0, 1].
-        nodes: in place of `keep`, the number of nodes to keep, one or one for each layer of nodes.
-        importance: which nodes are best, see `importances`.
-        budget: how many of which layer stay, see `select`.
-        x_train: training inputs, of shape (n, in_size), for importances by data.
-        y_train: their labels, integers of shape (n,), for importances by loss.
-        key: a random key, for `importance="random"`.
+        keep: as for `compact`.
+        nodes: as for `compact`.
+        importance: which nodes are best, see `Options`, as for all that follow:
+        budget: how many of which layer stay.
+        x_train: training inputs, of shape (n, in_size).
+        y_train: their labels.
+        key: a random key.
 
     Returns:
         A network that keeps the nodes that `compact` keeps with the same arguments.
@@ -120,10 +117,9 @@ def mask(
 @eqx.filter_jit
 def masked(network: Any, importances: Sequence[Array], counts: Array, budget: str) -> Any:
     """The network with `log λ = -∞` for all but the best nodes."""
-    kept = select(importances, counts, budget)
     logs = [layer.log_variances for layer in nn.nodes(network)]
-    new = [jnp.where(stays, u, -jnp.inf) for stays, u in zip(kept, logs, strict=True)]
-    return nn.with_log_variances(network, new)
+    pairs = zip(_select(importances, counts, budget), logs, strict=True)
+    return nn.with_log_variances(network, [jnp.where(stays, u, -jnp.inf) for stays, u in pairs])
 
 
 _take = eqx.filter_jit(nn.take)
@@ -131,10 +127,81 @@ _take = eqx.filter_jit(nn.take)
 
 def cut(network: Any, importances: Sequence[Array], counts: Sequence[int], options: Options) -> Any:
     """The smaller network, with importances at hand."""
-    kept = select(importances, counts, options.budget)
+    kept = _select(importances, jnp.asarray(counts), options.budget)
     numbers = [jnp.asarray(np.flatnonzero(np.asarray(stays))) for stays in kept]
     small = _take(network, numbers)
     if not options.repair:
         return small
-    assert options.x_train is not None
-    return repaired(small, network, numbers, options.x_train, options.ridge)
+    return repaired(small, network, numbers, options.rows(network), options.ridge)
+
+
+def select(
+    importances: Sequence[ArrayLike], counts: ArrayLike | Sequence[int], budget: str
+) -> tuple[Bool[Array, "..."], ...]:
+    """Which nodes stay, one boolean array a layer.
+
+    - `"equal"`: the best `counts[l]` of layer `l`, as in [DW];
+    - `"global"`: the best `Σ counts` of all, by their importances as they are: right where these
+      are changes of one loss, as those of `"taylor"` and `"fisher"`;
+    - `"greedy"`: as many, but nodes leave one at a time, always the one with the smallest share of
+      what is left in its layer: `s_j / Σ s`. This keeps `Π_l (1 - lost share of l)` large, whatever
+      the units of a layer's importances.
+
+    In any case the best node of every layer stays, and of equal nodes the first.
+
+    Args:
+        importances: of the nodes, as `importances` gives them: one array a layer, of shape
+            (…, width).
+        counts: numbers of nodes of each layer under `"equal"`, of shape (layers,).
+        budget: one of the names above.
+
+    Returns:
+        Boolean arrays of the shapes of the importances.
+
+    Raises:
+        ValueError: for an unknown budget, or if the counts are not one number of nodes a layer.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp import pruning
+        >>> found = [jnp.array([3.0, 1.0, 2.0]), jnp.array([0.1, 0.2])]
+        >>> [kept.tolist() for kept in pruning.select(found, [2, 1], "equal")]
+        [[True, False, True], [False, True]]
+    """
+    check_choice("budget", budget, BUDGETS)
+    values, numbers = [jnp.asarray(s) for s in importances], jnp.asarray(counts)
+    most = [s.shape[-1] if s.ndim else 0 for s in values]
+    fits = numbers.shape == (len(most),) and jnp.issubdtype(numbers.dtype, jnp.integer)
+    if not fits or (
+        is_concrete(numbers) and not np.all((numbers > 0) & (numbers <= np.array(most)))
+    ):
+        raise ValueError(f"counts must be numbers of nodes, at most {most}, got {counts}")
+    return _select(values, numbers, budget)
+
+
+@eqx.filter_jit
+def _select(importances: Sequence[Array], counts: Array, budget: str) -> tuple[Array, ...]:
+    places = [_places(s) for s in importances]
+    if budget == "equal":
+        return tuple(place < count for place, count in zip(places, counts, strict=True))
+    rated = []
+    for s, place in zip(importances, places, strict=True):
+        values = _shares_of_rest(s, place) if budget == "greedy" else s
+        rated.append(jnp.where(place == 0, jnp.inf, values))
+    stays = _places(jnp.concatenate(rated, axis=-1)) < jnp.sum(counts)
+    ends = [sum(s.shape[-1] for s in importances[: i + 1]) for i in range(len(importances) - 1)]
+    return tuple(jnp.split(stays, ends, axis=-1))
+
+
+def _places(values: Array) -> Array:
+    """Place of every node in its layer, 0 for the largest; ties in the order of the nodes."""
+    order = jnp.argsort(-values, axis=-1, stable=True)
+    return jnp.argsort(order, axis=-1, stable=True)
+
+
+def _shares_of_rest(values: Array, places: Array) -> Array:
+    """`s_j` over the sum of the values from `s_j` up."""
+    ordered = -jnp.sort(-values, axis=-1)
+    rest = jnp.cumsum(ordered, axis=-1)
+    shares = ordered / jnp.where(rest > 0, rest, 1)
+    return jnp.take_along_axis(shares, places, axis=-1)

@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Array, PRNGKeyArray
 
 from mogp import nn
 from mogp.inference import Scores, evaluate
+from mogp.pruning._sizes import shapes
 from mogp.pruning.trained._compact import cut, masked
 from mogp.pruning.trained._importances import Importance
-from mogp.pruning.trained._network import check_classes, check_rows, each_of, over_stack, widths
+from mogp.pruning.trained._network import as_classes, as_rows, each_of, over_stack, widths
 from mogp.pruning.trained._options import RIDGE, Options, counts_of_fractions
 
 KEEP = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
@@ -35,10 +36,13 @@ class Curve(NamedTuple):
     accuracy: Array
     nll: Array
 
+    def __repr__(self) -> str:
+        return shapes(self)
+
 
 def curve(
     network: Any,
-    x: Array,
+    x: ArrayLike,
     y: ArrayLike,
     keep: Sequence[float] = KEEP,
     *,
@@ -46,9 +50,9 @@ def curve(
     budget: str = "equal",
     repair: bool = False,
     ridge: float = RIDGE,
-    x_train: Array | None = None,
+    x_train: ArrayLike | None = None,
     y_train: ArrayLike | None = None,
-    key: Array | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> Curve:
     """Scores with only the best nodes of every hidden layer, without retraining (κ-pruning).
 
@@ -59,13 +63,13 @@ def curve(
         x: test inputs, of shape (n, in_size).
         y: test labels, of shape (n,), integers.
         keep: fractions of nodes to keep, in (0, 1].
-        importance: how nodes are ranked, see `importances`.
-        budget: `"equal"`, `"global"` or `"greedy"`, see `select`.
-        repair: refit weights by least squares, see `compact`; this needs `x_train`.
+        importance: how nodes are ranked, see `Options`, as for all that follow:
+        budget: how many of which layer stay.
+        repair: whether weights are refitted after each cut.
         ridge: of this fit.
-        x_train: training inputs that importances average over; None takes `x`, but for the repair.
-        y_train: their labels, for importances by loss.
-        key: a random key, for `importance="random"`.
+        x_train: training inputs; None takes `x` for importances, but not for the repair.
+        y_train: their labels.
+        key: a random key.
 
     Returns:
         Accuracy and log-likelihood at each fraction.
@@ -85,10 +89,9 @@ def curve(
     options = Options(importance, budget, repair, ridge, x_train, y_train, key)
     options.check(network)
     nodes = counts_of_fractions(keep, widths(network))
-    check_rows("x", x, network)
-    check_classes("y", y, network, x)
+    x = as_rows("x", x, network)
+    y = as_classes("y", y, network, x)
     found, counts = options.importances(network, default=x), jnp.asarray(nodes)
-    y = jnp.asarray(y)
     if not repair:
         scores: Scores = _masked(network, found, counts, budget, x, y)
     else:

@@ -7,17 +7,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mogp import nn
 from mogp._arrays import mean_over_rows
-from mogp._checks import check_choice, is_concrete
+from mogp._checks import check_choice, check_key, is_concrete
 from mogp.inference import categorical
 from mogp.pruning.trained._network import (
-    check_classes,
+    as_classes,
+    as_rows,
     check_network,
-    check_rows,
     each_of,
     over_stack,
 )
@@ -32,10 +32,10 @@ def importances(
     network: Any,
     importance: Importance = "contribution",
     *,
-    x_train: Array | None = None,
+    x_train: ArrayLike | None = None,
     y_train: ArrayLike | None = None,
-    key: Array | None = None,
-) -> tuple[Array, ...]:
+    key: PRNGKeyArray | None = None,
+) -> tuple[Float[Array, "..."], ...]:
     """How much each node matters: nodes with the smallest importance are pruned first.
 
     With the outgoing weights `W_·j = √λ_j V_·j` of node `j`, its value `h_j`, and the derivative
@@ -68,8 +68,8 @@ def importances(
 
     Raises:
         ValueError: for an unknown name, a network without node variances, missing inputs, labels or
-            key, a ranking by variance where all variances are equal, or a function whose results
-            have other shapes or are NaN.
+            key, a ranking by variance where all variances are equal, a function whose results have
+            other shapes, or importances that are NaN.
 
     Example:
         >>> import jax
@@ -83,6 +83,15 @@ def importances(
     if callable(importance):
         return _of_function(network, importance, x_train, y_train)
     check_choice("importance", importance, IMPORTANCES)
+    found = _of_name(network, importance, x_train, y_train, key)
+    if is_concrete(found) and any(np.any(np.isnan(values)) for values in found):
+        raise ValueError(f'importance="{importance}" is NaN: network holds numbers that are not')
+    return found
+
+
+def _of_name(
+    network: Any, importance: str, x_train: Any, y_train: Any, key: Any
+) -> tuple[Array, ...]:
     layers = nn.nodes(network)
     if importance == "variance":
         _check_ties(layers)
@@ -90,27 +99,24 @@ def importances(
     if importance == "random":
         if key is None:
             raise ValueError('importance="random" needs a key')
-        keys = jax.random.split(key, len(layers))
-        shapes = [(layer.log_variances.shape, layer.log_variances.dtype) for layer in layers]
-        return tuple(jax.random.uniform(k, *s) for k, s in zip(keys, shapes, strict=True))
+        check_key(key)
+        pairs = zip(jax.random.split(key, len(layers)), layers, strict=True)
+        logs = [(k, layer.log_variances) for k, layer in pairs]
+        return tuple(jax.random.uniform(k, u.shape, u.dtype) for k, u in logs)
     if importance == "norm":
         return over_stack(network, _norms)(network)
     if x_train is None:
         raise ValueError(
             f'importance="{importance}" needs x_train, the training inputs it averages over'
         )
-    if is_concrete(x_train):
-        check_rows("x_train", x_train, network)
-    x = jnp.asarray(x_train)
+    x = as_rows("x_train", x_train, network)
     if importance == "contribution":
         return over_stack(network, _contributions)(network, x)
     if y_train is None:
         raise ValueError(
             f'importance="{importance}" needs y_train, the labels of the training inputs'
         )
-    if is_concrete(y_train):
-        check_classes("y_train", y_train, network, x)
-    y = jnp.asarray(y_train)
+    y = as_classes("y_train", y_train, network, x)
     return over_stack(network, _sensitivities)(network, _BY_LOSS[importance], x, y)
 
 
@@ -140,7 +146,7 @@ def _of_function(
             "importance must give one array for each layer of nodes, of shapes "
             f"{shapes}, got {[values.shape for values in found]}"
         )
-    if any(bool(jnp.any(jnp.isnan(values))) for values in found):
+    if any(np.any(np.isnan(values)) for values in found):
         raise ValueError("importance must give numbers, got NaN")
     return found
 

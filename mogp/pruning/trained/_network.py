@@ -1,15 +1,64 @@
-"""What pruning asks of a network: layers with node variances, in one network or in a stack."""
+"""What pruning asks of a network and of data, and what a network costs."""
 
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 
 from mogp import nn
-from mogp._checks import check_inputs, check_labels
+from mogp._checks import check_count, check_inputs, check_labels, is_concrete
+
+
+class Cost(NamedTuple):
+    """What a network takes.
+
+    Attributes:
+        parameters: how many numbers its arrays hold.
+        seconds: the median time of a call.
+    """
+
+    parameters: int
+    seconds: float
+
+
+def cost(network: eqx.Module, x: ArrayLike, *, repeats: int = 20) -> Cost:
+    """The number of parameters of a network, and the median time of `network(x)`, compiled.
+
+    Args:
+        network: any Equinox module, with or without node variances.
+        x: a batch of inputs, of shape (n, in_size).
+        repeats: how many calls are timed, after one that compiles.
+
+    Returns:
+        Parameters and seconds.
+
+    Raises:
+        ValueError: if `x` does not fit, or `repeats` is below 1.
+
+    Example:
+        >>> import jax
+        >>> from mogp import MoGP, priors, pruning
+        >>> network = MoGP([priors.Horseshoe()]).network(3, 2, 100, key=jax.random.key(0))
+        >>> pruning.cost(network, jax.numpy.ones((5, 3)), repeats=2).parameters
+        702
+    """
+    check_count("repeats", repeats)
+    x = as_rows("x", x, network)
+    arrays, static = eqx.partition(network, eqx.is_array)
+    call = jax.jit(lambda arrays, x: eqx.combine(arrays, static)(x))
+    call(arrays, x).block_until_ready()
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call(arrays, x).block_until_ready()
+        times.append(time.perf_counter() - began)
+    return Cost(sum(a.size for a in jax.tree.leaves(arrays)), float(np.median(times)))
 
 
 def check_network(network: Any) -> None:
@@ -34,23 +83,22 @@ def widths(network: Any) -> tuple[int, ...]:
     return tuple(layer.number for layer in nn.nodes(network))
 
 
-def check_rows(name: str, x: ArrayLike, network: Any) -> None:
-    """Raise unless `x` is a batch of finite floating inputs, of the size that the network takes."""
-    rows = np.asarray(x)
+def as_rows(name: str, x: ArrayLike, network: Any) -> Array:
+    """Inputs as an array: a batch of finite floating rows of the size that the network takes."""
+    rows = x if isinstance(x, Array) else np.asarray(x)
     size = getattr(network, "in_size", None)
-    if size is None and rows.ndim > 2:  # images, for example
-        rows = rows.reshape(len(rows), -1)
-    check_inputs(name, rows, size)
+    images = size is None and rows.ndim > 2
+    check_inputs(name, rows.reshape(len(rows), -1) if images else rows, size)
+    return jnp.asarray(rows)
 
 
-def check_classes(name: str, y: ArrayLike, network: Any, x: ArrayLike) -> None:
-    """Raise unless `y` has a label for each row of `x`, below the network's number of outputs."""
-    outputs = eqx.filter_eval_shape(over_stack(network, _apply), network, x[:1])  # type: ignore[index]
-    check_labels(name, y, np.shape(x)[0], outputs.shape[-1])
-
-
-def _apply(network: Any, x: Any) -> Any:
-    return network(x)
+def as_classes(name: str, y: ArrayLike, network: Any, x: Array) -> Array:
+    """Labels as an array: one for each row of `x`, below the network's number of outputs."""
+    outputs = eqx.filter_eval_shape(over_stack(network, lambda n, x: n(x)), network, x[:1])
+    if is_concrete(y):
+        y = np.asarray(y)
+        check_labels(name, y, len(x), outputs.shape[-1])
+    return jnp.asarray(y)
 
 
 def over_stack(network: Any, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,15 +6,15 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Array, PRNGKeyArray
 
-from mogp._checks import check_between, check_choice, check_count
-from mogp.pruning._keep import check_keep, not_a_fraction, num_kept
-from mogp.pruning.trained._budget import BUDGETS
+from mogp._checks import check_between, check_choice, check_count, check_key
+from mogp.pruning._sizes import check_keep, fractions, is_real, not_a_fraction, num_kept
 from mogp.pruning.trained._importances import Importance, importances
-from mogp.pruning.trained._network import check_network, check_rows
+from mogp.pruning.trained._network import as_rows, check_network
 
+BUDGETS = ("equal", "global", "greedy")
 RIDGE = 1e-4
 
 
@@ -25,9 +25,12 @@ class Options(eqx.Module):
 
     Attributes:
         importance: how nodes are ranked, see `importances`.
-        budget: how many of which layer stay, see `select`.
-        repair: refit weights by least squares after the cut. Each kept node of the next layer, and
-            each output, is to say what it said in the whole network.
+        budget: how many of which layer stay. `"equal"` keeps so many of every layer; under
+            `"global"` and `"greedy"` the nodes of all layers compete for as many places together,
+            see `select`.
+        repair: refit the weights behind every layer of nodes by least squares after the cut, so
+            that each kept node of the next layer, and each output, says what it said in the whole
+            network. Outputs are then closer to those of the whole network than to the masked one's.
         ridge: of this fit, positive, relative to the sum of squares of each column.
         x_train: training inputs, of shape (n, in_size), for importances and for the repair.
         y_train: their labels, integers of shape (n,), for importances by loss.
@@ -43,19 +46,30 @@ class Options(eqx.Module):
     budget: str = "equal"
     repair: bool = False
     ridge: float = RIDGE
-    x_train: Array | None = None
+    x_train: ArrayLike | None = None
     y_train: ArrayLike | None = None
-    key: Array | None = None
+    key: PRNGKeyArray | None = None
 
     def check(self, network: Any) -> None:
         """Raise a `ValueError` unless a network can be cut in this way."""
         check_network(network)
         check_choice("budget", self.budget, BUDGETS)
         check_between("ridge", self.ridge, 0)
+        if not is_real(self.ridge) or not isinstance(self.repair, bool):
+            raise ValueError(
+                "ridge must be one number and repair True or False, got "
+                f"{self.ridge!r} and {self.repair!r}"
+            )
+        if self.key is not None:
+            check_key(self.key)
         if self.repair:
-            if self.x_train is None:
-                raise ValueError("repair needs x_train, the training inputs it fits weights to")
-            check_rows("x_train", self.x_train, network)
+            self.rows(network)
+
+    def rows(self, network: Any) -> Array:
+        """The training inputs, for the repair."""
+        if self.x_train is None:
+            raise ValueError("repair needs x_train, the training inputs it fits weights to")
+        return as_rows("x_train", self.x_train, network)
 
     def importances(self, network: Any, default: Array | None = None) -> tuple[Array, ...]:
         """Importances of the nodes of a network; `default` stands for inputs not given."""
@@ -74,10 +88,19 @@ def counts_kept(
     if (keep is None) == (nodes is None):
         raise ValueError(f"give one of keep and nodes, got {'none' if keep is None else 'both'}")
     if keep is not None:
-        if isinstance(keep, int | np.integer):
-            raise not_a_fraction(int(keep))
-        return _counts_of_fraction(keep, widths)
-    wanted: Sequence[Any] = nodes if isinstance(nodes, Sequence) else [nodes] * len(widths)
+        if isinstance(keep, int | np.integer) and not isinstance(keep, bool):
+            raise not_a_fraction(keep)
+        check_keep(keep)
+        for layer, width in enumerate(widths, start=1):
+            if keep * width < 0.5:
+                warnings.warn(
+                    f"keep={keep:g} of the {width} nodes of hidden layer {layer} rounds to 0 "
+                    "nodes; 1 is kept",
+                    stacklevel=3,
+                )
+        return tuple(num_kept(keep, width) for width in widths)
+    several = isinstance(nodes, Sequence) or np.ndim(nodes) == 1  # type: ignore[arg-type]
+    wanted: Sequence[Any] = list(nodes) if several else [nodes] * len(widths)  # type: ignore[arg-type]
     if len(wanted) != len(widths):
         raise ValueError(
             f"nodes must be one number, or one for each hidden layer ({len(widths)}), got {nodes}"
@@ -89,22 +112,9 @@ def counts_kept(
     return counts
 
 
-def _counts_of_fraction(keep: float, widths: Sequence[int]) -> tuple[int, ...]:
-    check_keep(keep)
-    for layer, width in enumerate(widths):
-        if keep * width < 0.5:
-            warnings.warn(
-                f"keep={keep:g} of the {width} nodes of hidden layer {layer + 1} rounds to 0 "
-                "nodes; 1 is kept",
-                stacklevel=4,
-            )
-    return tuple(num_kept(keep, width) for width in widths)
-
-
 def counts_of_fractions(keep: Sequence[float], widths: Sequence[int]) -> list[tuple[int, ...]]:
     """The number of nodes kept of every layer for each of several fractions."""
-    if not len(keep):
-        raise ValueError("keep must have at least one fraction")
-    for fraction in keep:
-        check_keep(fraction)
+    if np.ndim(keep) != 1:
+        raise ValueError(f"keep must be a list of fractions, got {keep}")
+    fractions(keep)
     return [tuple(num_kept(fraction, width) for width in widths) for fraction in keep]

@@ -8,15 +8,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Array, PRNGKeyArray
 
 from mogp import nn
 from mogp.inference import Posterior, categorical, flattened
-from mogp.pruning.trained._budget import select
+from mogp.pruning._sizes import shapes
+from mogp.pruning.trained._compact import select
 from mogp.pruning.trained._curve import KEEP
 from mogp.pruning.trained._importances import Importance
-from mogp.pruning.trained._network import check_classes, check_network, check_rows, widths
+from mogp.pruning.trained._network import as_classes, as_rows, check_network, widths
 from mogp.pruning.trained._options import RIDGE, Options, counts_kept, counts_of_fractions
 from mogp.pruning.trained._repair import repaired
 
@@ -41,6 +42,9 @@ class PosteriorCurve(NamedTuple):
     draw_accuracy: np.ndarray
     draw_nll: np.ndarray
 
+    def __repr__(self) -> str:
+        return shapes(self)
+
 
 def compact_posterior(
     posterior: Posterior,
@@ -51,9 +55,9 @@ def compact_posterior(
     budget: str = "equal",
     repair: bool = False,
     ridge: float = RIDGE,
-    x_train: Array | None = None,
+    x_train: ArrayLike | None = None,
     y_train: ArrayLike | None = None,
-    key: Array | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> Posterior:
     """The posterior with only the best nodes of every hidden layer in each draw.
 
@@ -63,18 +67,18 @@ def compact_posterior(
 
     Args:
         posterior: of `inference.sghmc` or `inference.nuts`, of networks with layers of nodes.
-        keep: fraction of nodes to keep, in (0, 1].
-        nodes: in place of `keep`, the number of nodes to keep, one or one for each layer of nodes.
-        importance: how nodes are ranked, see `importances`.
-        budget: how many of which layer stay, see `select`. The layers compete by the importances at
-            each place, averaged over chains, so that all chains keep as many of a layer.
-        repair: refit each draw by least squares to what it says itself with all its nodes, see
-            `compact`. Where the weights of the outputs are integrated out given each draw, these
-            adapt by themselves and are left alone.
+        keep: as for `compact`.
+        nodes: as for `compact`.
+        importance: how nodes are ranked, see `Options`, as for all that follow:
+        budget: how many of which layer stay. The layers compete by the importances at each place,
+            averaged over chains, so that all chains keep as many of a layer.
+        repair: whether each draw is refitted to what it says itself with all its nodes. Where the
+            weights of the outputs are integrated out given each draw, these adapt by themselves and
+            are left alone.
         ridge: of this fit.
-        x_train: training inputs, of shape (n, in_size), for importances and for the repair.
-        y_train: their labels, for importances by loss.
-        key: a random key, for `importance="random"`.
+        x_train: training inputs, of shape (n, in_size).
+        y_train: their labels.
+        key: a random key.
 
     Returns:
         A posterior whose `sources` are smaller; its predictions and its `data` are theirs.
@@ -103,7 +107,7 @@ def compact_posterior(
 
 def posterior_curve(
     posterior: Posterior,
-    x: Array,
+    x: ArrayLike,
     y: ArrayLike,
     keep: Sequence[float] = KEEP,
     *,
@@ -111,9 +115,9 @@ def posterior_curve(
     budget: str = "equal",
     repair: bool = False,
     ridge: float = RIDGE,
-    x_train: Array | None = None,
+    x_train: ArrayLike | None = None,
     y_train: ArrayLike | None = None,
-    key: Array | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> PosteriorCurve:
     """Scores of a posterior of classifiers at each size, and of each of its draws.
 
@@ -122,13 +126,13 @@ def posterior_curve(
         x: test inputs, of shape (n, in_size).
         y: test labels, of shape (n,), integers.
         keep: fractions of nodes to keep, in (0, 1].
-        importance: how nodes are ranked, see `importances`.
-        budget: see `compact_posterior`.
-        repair: see `compact_posterior`.
+        importance: how nodes are ranked, see `compact_posterior`, as for all that follow:
+        budget: how many of which layer stay.
+        repair: whether each draw is refitted.
         ridge: of this fit.
-        x_train: training inputs that importances average over; None takes `x`, but for the repair.
-        y_train: their labels, for importances by loss.
-        key: a random key, for `importance="random"`.
+        x_train: training inputs; None takes `x` for importances, but not for the repair.
+        y_train: their labels.
+        key: a random key.
 
     Returns:
         Accuracy and log-likelihood at each fraction, of the posterior predictive and of each draw.
@@ -152,9 +156,9 @@ def posterior_curve(
     options = Options(importance, budget, repair, ridge, x_train, y_train, key)
     sources = _check(posterior, options)
     nodes = counts_of_fractions(keep, widths(sources))
-    check_rows("x", x, sources)
-    check_classes("y", y, flattened(sources), x)
-    labels, found = jnp.asarray(y), _mean_importances(posterior, options, x)
+    x = as_rows("x", x, sources)
+    labels = as_classes("y", y, flattened(sources), x)
+    found = _mean_importances(posterior, options, x)
     rows: list[tuple[Any, ...]] = []
     for fraction, counts in zip(keep, nodes, strict=True):
         small = _cut(posterior, found, counts, options)
@@ -208,7 +212,7 @@ def _cut(
     if options.budget != "equal":
         at_places = [jnp.mean(-jnp.sort(-s, axis=-1), axis=0) for s in found]
         counts = [int(jnp.sum(stays)) for stays in select(at_places, counts, options.budget)]
-    x = options.x_train if options.repair and posterior.observed is None else None
+    x = options.rows(posterior.sources) if options.repair and posterior.observed is None else None
     sources = _cut_draws(posterior.sources, found, tuple(counts), x, options.ridge)
     return replace(posterior, sources=sources)
 

@@ -4,30 +4,36 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Array
 
 from mogp import nn
 from mogp._checks import check_count
 from mogp.limit import Estimate
+from mogp.pruning._sizes import shapes
 from mogp.pruning.theory import power_law
 from mogp.pruning.trained._importances import importances
 from mogp.pruning.trained._network import check_network
 
 
 def hill(values: ArrayLike, num: int | None = None) -> Estimate:
-    """Hill's estimator on the largest values: one over the mean of `log x_(i) - log x_(num+1)`.
+    """Hill's estimator on the largest values, corrected for its bias.
+
+    For the `k` largest it is `(k - 1) / Σ_(i ≤ k) (log x_(i) - log x_(k+1))`. Hill's own has `k` in
+    place of `k - 1`, and is too large by the factor `k / (k - 1)` for an exact power law.
 
     Args:
-        values: positive (0 only among those that are not used), of shape (…, n).
-        num: how many of the largest are used; None takes a twentieth of all, at least 2.
+        values: positive (0 only among those that are not used), of shape (…, n) with n ≥ 3.
+        num: how many of the largest are used, at least 2; None takes a twentieth of all, at least
+            3 where there are as many.
 
     Returns:
         `τ` with `P(X > x) ~ x^(-τ)`, of the shape of the values without the last axis, and its
-        standard error `τ/√num`, which holds for independent values with an exact power law.
+        standard error `τ/√(num - 2)`, which holds for independent values with an exact power law.
+        Infinite are the error from two values, and both where all values used are equal.
 
     Raises:
-        ValueError: if `num` is not in 1 … n - 1, or one of the `num + 1` largest is not positive
+        ValueError: if `num` is not in 2 … n - 1, or one of the `num + 1` largest is not positive
             and finite.
 
     Example:
@@ -39,19 +45,26 @@ def hill(values: ArrayLike, num: int | None = None) -> Estimate:
         True
     """
     array = np.asarray(values)
-    if array.ndim == 0 or array.shape[-1] < 2:
-        raise ValueError(f"values must have at least two entries, got shape {array.shape}")
+    if array.dtype.kind not in "iuf" or array.ndim == 0 or array.shape[-1] < 3 or not array.size:
+        raise ValueError(
+            "values must have at least three entries, real numbers, got "
+            f"{array.dtype} of shape {array.shape}"
+        )
     size = array.shape[-1]
-    num = min(max(2, size // 20), size - 1) if num is None else check_count("num", num)
-    if num >= size:
-        raise ValueError(f"num must be below the number of values {size}, got {num}")
-    largest = np.sort(array, axis=-1)[..., ::-1][..., : num + 1]
+    num = min(max(3, size // 20), size - 1) if num is None else check_count("num", num)
+    if not 2 <= num < size:
+        wanted = "at least 2" if num < 2 else f"below the number of values {size}"
+        raise ValueError(f"num must be {wanted}, got {num}")
+    largest = np.sort(array.astype(float), axis=-1)[..., ::-1][..., : num + 1]
     if not (np.all(largest > 0) and np.all(np.isfinite(largest))):
         raise ValueError(f"values must be positive and finite among the {num + 1} largest")
-    logs = np.log(largest)
-    mean = np.mean(logs[..., :-1] - logs[..., -1:], axis=-1)
-    index = jnp.asarray(1 / np.where(mean > 0, mean, np.nan))
-    return Estimate(index, index / num**0.5)
+    above, level = largest[..., :-1], largest[..., -1:]
+    near = above < 2 * level  # values that are close to each other, whose logarithms lose digits
+    close = np.log1p(np.where(near, above - level, 0) / level)
+    total = np.sum(np.where(near, close, np.log(above) - np.log(level)), axis=-1)
+    with np.errstate(divide="ignore"):
+        index = jnp.asarray((num - 1) / total, jnp.result_type(float))
+    return Estimate(index, index / (num - 2) ** 0.5 if num > 2 else jnp.full_like(index, jnp.inf))
 
 
 class Ranked(NamedTuple):
@@ -66,6 +79,9 @@ class Ranked(NamedTuple):
     sizes: Array
     expected: Array
     power_law: Array
+
+    def __repr__(self) -> str:
+        return shapes(self)
 
 
 def ranked(network: Any) -> tuple[Ranked, ...]:
