@@ -1,9 +1,10 @@
 """Tail and moments of a measure of which only the density is known, by a table of integrals.
 
 Sizes `x` lie between two limits, numbers. Their logarithms `v` are mapped to a line of points `q`,
-which is cut into cells of one length. The table holds the integrals of the density from the edges
-of the cells on; what is between a point and the next edge is integrated anew each time, so that
-nothing is interpolated. Where the density leaves the range of floats it goes on as a power law.
+which is cut into cells. The table, which `_build` makes, holds the integrals of the density from
+the edges of the cells on; what is between a point and the next edge is integrated anew each time,
+so that nothing is interpolated. Where the density leaves the range of floats it goes on as a power
+law.
 
 The density is given as a function from `v` to `log x ρ(x)`, elementwise, where that is a float.
 """
@@ -12,35 +13,31 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mogp._checks import is_concrete
-from mogp.levy._abstract import traced_numbers
 from mogp.levy.incomplete import relative_expm1
 
 LogIntensity: TypeAlias = Callable[[Array], Array]
 Limits: TypeAlias = tuple[float, float]
 
-_NODES = 20  # of Gauss-Legendre quadrature in a cell: 1e-7 and better for the longest cells
+_NODES = 20  # of Gauss-Legendre quadrature in a cell
 _STEEP = 24.0  # fall of the log-density after which the rest of a cell is left out: e^-24 = 4e-11
-_LENGTHS = (1 / 2, 1 / 16, 1 / 128)  # of the cells; the first that resolves the density
-_RESOLVED = {8: 1e-5, 4: 1e-3}  # largest change of `log ρ̄` with half the nodes, by itemsize
 
 
 class Table(NamedTuple):
     """Integrals of a density over cells of a line.
 
     Attributes:
-        edges: ends of the cells, of shape (cells + 1,).
+        edges: ends of the cells in increasing order, of shape (cells + 1,); cells may be empty.
         log_above: logarithms of the integrals from the edges on, of the same shape.
         ends: the first and the last edge with a positive and finite density.
         log_heights: logarithm of the density on the line at these two.
         slopes: its slopes there; the density goes on with them on either side.
-        power: whether that is a power law at the upper end, which may be the end of floats only.
+        indices: slopes of the density on the line in the limit of either end, without what varies
+            slowly: at the upper end minus infinity, unless that is at the end of floats only.
     """
 
     edges: Array
@@ -48,12 +45,11 @@ class Table(NamedTuple):
     ends: Array
     log_heights: Array
     slopes: Array
-    power: Array
+    indices: Array
 
     def astype(self, dtype: jnp.dtype) -> "Table":
         """The table in a precision."""
-        table = jax.tree.map(lambda x: x.astype(dtype), self)
-        return table._replace(power=self.power)
+        return jax.tree.map(lambda x: x.astype(dtype), self)  # type: ignore[no-any-return]
 
 
 # --- the line -------------------------------------------------------------------------------
@@ -85,112 +81,28 @@ def place(limits: Limits, v: Array) -> Array:
     return jnp.log(share) - jnp.log(jnp.maximum(1 - share, tiny))
 
 
-def _log_height(f: LogIntensity, limits: Limits, q: Array, k: Array | float = 0.0) -> Array:
+def log_height(f: LogIntensity, limits: Limits, q: Array, k: Array | float = 0.0) -> Array:
     """Log-density on the line of `x^k ρ(dx)`."""
     v, rise = jax.jvp(lambda q: line(limits, q), (q,), (jnp.ones_like(q),))
     return f(v) + k * v + jnp.log(rise)
 
 
-def _log_integral(
-    f: LogIntensity, limits: Limits, start: Array, end: Array, k: Array, num: int = _NODES
-) -> Array:
+def log_integral(f: LogIntensity, limits: Limits, start: Array, end: Array, k: Array) -> Array:
     """`log ∫ x^k ρ(dx)` from one point of the line to another, not more than a cell away."""
-    fall = _log_height(f, limits, start, k) - _log_height(f, limits, end, k)
+    fall = log_height(f, limits, start, k) - log_height(f, limits, end, k)
     # Where a steep cell is cut does not matter: no derivative goes through it.
     fall = jax.lax.stop_gradient(jnp.clip(jnp.where(jnp.isnan(fall), 0, fall), _STEEP, 1e3))
-    nodes, weights = np.polynomial.legendre.leggauss(num)
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     places, shares = (
         jnp.asarray(x, start.dtype).reshape(-1, *(1,) * start.ndim)
         for x in ((nodes + 1) / 2, weights / 2)
     )
     length = (end - start) * _STEEP / fall
-    heights = _log_height(f, limits, start[None] + places * length[None], k[None])
+    heights = log_height(f, limits, start[None] + places * length[None], k[None])
     heights = jnp.where(jnp.isnan(heights), -jnp.inf, heights)
     some = length > 0
     log_mean = jax.nn.logsumexp(heights, axis=0, b=jnp.broadcast_to(shares, heights.shape))
     return jnp.where(some, log_mean + jnp.log(jnp.where(some, length, 1)), -jnp.inf)
-
-
-# --- the table ------------------------------------------------------------------------------
-
-
-def build(f: LogIntensity, limits: Limits, dtype: jnp.dtype) -> Table:
-    """The table with the longest cells that resolve the density, if that can be seen.
-
-    Args:
-        f: the density, a pytree of its parameters.
-        limits: of the support.
-        dtype: floating dtype of the table.
-
-    Raises:
-        ValueError: if a concrete density is nowhere positive and finite, not integrable, or changes
-            too fast for the finest table.
-    """
-    for length in _LENGTHS:
-        table, error = _filled(traced_numbers(f), limits, _edges(limits, length, dtype))
-        if not is_concrete(table):
-            return table  # of a traced density nothing is known
-        _check_ends(limits, *np.asarray(table.slopes))
-        if float(error) < _RESOLVED[dtype.itemsize]:
-            return table
-    raise ValueError(
-        f"density changes too fast, its tail is uncertain by {float(error):.0e}: write a "
-        "density with jumps or kinks as a sum of measures with supports of their own"
-    )
-
-
-def _check_ends(limits: Limits, bottom: float, top: float) -> None:
-    if not np.isfinite(bottom + top):
-        raise ValueError("density must be positive and finite somewhere inside the support")
-    if limits[0] == 0 and bottom <= -1:
-        raise ValueError(
-            f"density must be integrable times x at 0, but it grows like x^({bottom - 1:.4g})"
-        )
-    if top > -1e-6:
-        raise ValueError(
-            f"density must be integrable at the upper end of the support {limits[1]:g}"
-        )
-
-
-def _edges(limits: Limits, length: float, dtype: jnp.dtype) -> Array:
-    low, high = limits
-    info = np.finfo(dtype)
-    # How near a bounded end the distance to it still has half of its digits.
-    close = -math.log(info.eps) / 2
-    first = -close if low > 0 else math.log(info.tiny) + 1 - max(0, math.log(min(high, 1)))
-    last = math.log(info.max) - 1 if high == math.inf else close
-    places = np.arange(math.ceil(first / length), math.floor(last / length) + 1)
-    return jnp.asarray(places * length, dtype)
-
-
-@eqx.filter_jit
-def _filled(f: LogIntensity, limits: Limits, edges: Array) -> tuple[Table, Array]:
-    """The table on given edges, and the largest change of `log ρ̄` with half the nodes."""
-    # Where the density is a positive float, and not subnormal.
-    v = line(limits, edges)
-    log_density = jax.lax.stop_gradient(f(v) - v)
-    good = jnp.isfinite(log_density) & (log_density > math.log(np.finfo(edges.dtype).tiny) + 1)
-    first = jnp.argmax(good)
-    last = len(edges) - 1 - jnp.argmax(good[::-1])
-    step = edges[1] - edges[0]
-    back = jnp.minimum((last - first) // 8, jnp.round(2 / step).astype(int))
-
-    around = jnp.array([first, first + 1, last, last - 1, last - back, last - back - 1])
-    heights = _log_height(f, limits, edges[jnp.clip(around, 0, len(edges) - 1)])
-    bottom, top, earlier = heights[1] - heights[0], heights[2] - heights[3], heights[4] - heights[5]
-    straight = jnp.abs(top - earlier) < 1e-3 * (step + jnp.abs(earlier))
-    power = straight & (limits[1] == math.inf)
-
-    inside = jnp.clip(edges, edges[first], edges[last])
-    tails = []
-    for num in (_NODES, _NODES // 2):
-        cells = _log_integral(f, limits, inside[:-1], inside[1:], jnp.zeros_like(edges[1:]), num)
-        cells = jnp.append(cells, heights[2] - jnp.log(-top / step))
-        tails.append(_log_running_sum(cells[None, ::-1])[0, ::-1])
-    seen = tails[0] > math.log(np.finfo(edges.dtype).tiny)
-    error = jnp.max(jnp.where(seen, jnp.abs(tails[0] - tails[1]), 0))
-    ends, at_ends = edges[jnp.array([first, last])], heights[jnp.array([0, 2])]
-    return Table(edges, tails[0], ends, at_ends, jnp.stack([bottom, top]) / step, power), error
 
 
 # --- what the table tells -------------------------------------------------------------------
@@ -215,7 +127,7 @@ def log_tail(table: Table, f: LogIntensity, limits: Limits, v: Array) -> Array:
     inside = jnp.clip(q, low, high)
     cell = _cell(table, inside)
     next_edge = jnp.clip(table.edges[cell + 1], low, high)
-    part = _log_integral(f, limits, inside, next_edge, jnp.zeros_like(q))
+    part = log_integral(f, limits, inside, next_edge, jnp.zeros_like(q))
     between = jnp.logaddexp(table.log_above[cell + 1], part)
     below = table.log_heights[0] + _log_exponential_integral(-table.slopes[0], low - q)
     between = jnp.where(q < low, jnp.logaddexp(between, below), between)
@@ -240,13 +152,15 @@ def log_moment(table: Table, f: LogIntensity, limits: Limits, k: Array, v: Array
     tilts = jnp.array([[limits[0] == 0], [top == math.inf]], v.dtype)
     slopes = table.slopes[:, None] + tilts * orders
     heights = table.log_heights[:, None] + line(limits, table.ends)[:, None] * orders
-    lowest, highest = heights[0] - jnp.log(slopes[0]), heights[1] - jnp.log(-slopes[1])
+    finite = slopes * jnp.array([[1], [-1]], v.dtype) > flat(slopes)
+    rest = heights - jnp.log(jnp.where(finite, jnp.abs(slopes), 1))
+    lowest, highest = jnp.where(finite, rest, jnp.inf)
 
     edges = jnp.clip(table.edges, low, high)
     over = (k.size, edges.size - 1)
     starts, ends = jnp.broadcast_to(edges[:-1], over), jnp.broadcast_to(edges[1:], over)
-    cells = _log_integral(f, limits, starts, ends, jnp.broadcast_to(k.reshape(-1, 1), over))
-    below = _log_running_sum(jnp.concatenate([lowest[:, None], cells], axis=1))
+    cells = log_integral(f, limits, starts, ends, jnp.broadcast_to(k.reshape(-1, 1), over))
+    below = log_running_sum(jnp.concatenate([lowest[:, None], cells], axis=1))
 
     shape = jnp.broadcast_shapes(k.shape, v.shape)
     row = jnp.broadcast_to(jnp.arange(k.size).reshape(k.shape), shape)
@@ -255,7 +169,7 @@ def log_moment(table: Table, f: LogIntensity, limits: Limits, k: Array, v: Array
     q = place(limits, jnp.where(at_end, line(limits, high), v))
     inside = jnp.clip(q, low, high)
     cell = _cell(table, inside)
-    part = _log_integral(f, limits, jnp.clip(table.edges[cell], low, high), inside, k)
+    part = log_integral(f, limits, jnp.clip(table.edges[cell], low, high), inside, k)
     between = jnp.logaddexp(below[row, cell], part)
     beyond = heights[1][row] + _log_exponential_integral(slopes[1][row], q - high)
     between = jnp.where(q > high, jnp.logaddexp(between, beyond), between)
@@ -266,31 +180,30 @@ def log_moment(table: Table, f: LogIntensity, limits: Limits, k: Array, v: Array
 
 def index_at_zero(table: Table) -> Array:
     """`α` with `ρ̄(x) ~ C x^(-α)` at 0, or 0."""
-    slope = table.slopes[0]
-    return jnp.where(slope < -_flat(slope), -slope, 0)
+    slope = table.indices[0]
+    return jnp.where(slope < -flat(slope), -slope, 0)
 
 
 def index_at_infinity(table: Table) -> Array:
     """`τ` with `ρ̄(x) ~ C x^(-τ)` at infinity, or infinity."""
-    return jnp.where(table.power, -table.slopes[1], jnp.inf)
+    return -table.indices[1]
 
 
 def total_mass(table: Table) -> Array:
     """The integral of the density over the support, or infinity."""
     slope = table.slopes[0]
-    finite = slope > _flat(slope)
+    finite = slope > flat(slope)
     below = jnp.exp(table.log_heights[0]) / jnp.where(finite, slope, 1)
     return jnp.where(finite, jnp.exp(table.log_above[0]) + below, jnp.inf)
 
 
-def _flat(slope: Array) -> float:
+def flat(slope: Array) -> float:
     """Slopes this small are those of a logarithmic singularity."""
     return 1e-6 if slope.dtype == jnp.float64 else 1e-3
 
 
 def _cell(table: Table, q: Array) -> Array:
-    step = table.edges[1] - table.edges[0]
-    cell = jnp.floor((q - table.edges[0]) / step).astype(jnp.int32)
+    cell = jnp.searchsorted(table.edges, q, side="right").astype(jnp.int32) - 1
     return jnp.clip(cell, 0, len(table.edges) - 2)
 
 
@@ -301,7 +214,7 @@ def _log_exponential_integral(slope: Array, span: Array) -> Array:
     return jnp.where(some, jnp.log(span * relative_expm1(slope * span)), -jnp.inf)
 
 
-def _log_running_sum(x: Array) -> Array:
+def log_running_sum(x: Array) -> Array:
     """`log cumsum exp x` along the last axis of a matrix.
 
     One by one: JAX's own compiles for minutes where there are many.

@@ -14,7 +14,7 @@ from numpyro.distributions import Delta, Distribution
 
 from mogp._arrays import Real, aligned
 from mogp._checks import check_between, is_concrete
-from mogp.levy import _table, _totals
+from mogp.levy import _build, _table, _totals
 from mogp.levy._abstract import POSITIVE, check_scalar
 from mogp.levy._measure import AbstractRescaled, LevyMeasure
 from mogp.levy.incomplete import log_killed
@@ -34,7 +34,12 @@ class AbstractTabulated(LevyMeasure):
         """`log x ρ(x)` at `x = e^v`, where that is a float."""
 
     def _tabulated(self) -> _table.Table:
-        return _table.build(self._intensity(), self.limits, jnp.result_type(float))
+        dtype = jnp.result_type(float)
+        return _build.build(self._intensity(), self.limits, dtype, self._hints().astype(dtype))
+
+    def _hints(self) -> Array:
+        """Logarithms of sizes where the density may be a narrow peak."""
+        return jnp.zeros(0)
 
     def _intensity(self) -> _table.LogIntensity:
         """The density as a pytree of its parameters."""
@@ -98,7 +103,7 @@ class FromDensity(AbstractTabulated):
     """
 
     function: jax.tree_util.Partial
-    label: str = eqx.field(static=True)
+    density_given: Callable[[Array], Array] = eqx.field(static=True)
     limits: tuple[float, float] = eqx.field(static=True)
     table: _table.Table
 
@@ -106,20 +111,17 @@ class FromDensity(AbstractTabulated):
         self, density: Callable[[Array], Array], support: tuple[float, float] = POSITIVE
     ) -> None:
         self.limits = _checked_support(support)
-        self.label = getattr(density, "__name__", repr(density))
-        # Arrays and tracers that the function closes over become part of the tree: so measures made
-        # under `vmap` can leave it (`jax.closure_convert` would keep those tracers inside).
-        one = jnp.ones((), jnp.result_type(float))
-        converted = eqx.filter_closure_convert(density, one)
-        traced, fixed = eqx.partition(converted, eqx.is_array)
-        self.function = jax.tree_util.Partial(  # type: ignore[no-untyped-call]
-            lambda traced, x: eqx.combine(traced, fixed)(x), traced
-        )
+        self.density_given, self.function = density, _converted(density)
         self.table = None  # type: ignore[assignment]
         self.table = self._tabulated()
 
     def __repr__(self) -> str:
-        return f"FromDensity({self.label}, support={self.limits})"
+        name = getattr(self.density_given, "__name__", repr(self.density_given))
+        return f"FromDensity({name}, support={self.limits})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The converted function cannot be pickled, but be made anew around the same parameters.
+        return _unpickled, (self.density_given, self.limits, self.function.args, self.table)
 
     def _log_intensity(self, v: Array) -> Array:
         x = jnp.exp(v).astype(jnp.result_type(float))
@@ -269,13 +271,48 @@ class ContinuousLaw(AbstractTabulated):
     def __init__(self, jump: Distribution) -> None:
         self.jump = jump
         self.limits, self.table = _support_of(jump), None  # type: ignore[assignment]
-        self.table = self._tabulated()
+        table = self._tabulated()
+        mass, tolerance = _table.total_mass(table), 1e-3 if table.edges.itemsize == 4 else 1e-6
+        missed = ~(jnp.abs(mass - 1) < tolerance)
+        if is_concrete(missed) and missed:
+            raise ValueError(f"jump must have a density that adds up to 1, got {mass:.7g}: {jump}")
+        self.table = jax.tree.map(lambda x: jnp.where(missed, jnp.nan, x), table)
 
     def _log_intensity(self, v: Array) -> Array:
         return self.jump.log_prob(jnp.exp(v)) + v
 
+    def _hints(self) -> Array:
+        draws = jax.lax.stop_gradient(self.jump.sample(jax.random.key(0), (64,)))
+        return _table.place(self.limits, jnp.log(draws))
+
     def exact_total(self, key: Array, shape: tuple[int, ...], weight: Array) -> Array:
         return _totals.sample_compound(key, jnp.broadcast_to(weight, shape), self.jump.sample)
+
+
+def _converted(density: Callable[[Array], Array]) -> jax.tree_util.Partial:
+    """The density as a tree of the arrays and tracers that it closes over.
+
+    So measures made under `vmap` can leave it (`jax.closure_convert` would keep tracers inside).
+    """
+    converted = eqx.filter_closure_convert(density, jnp.ones((), jnp.result_type(float)))
+    traced, fixed = eqx.partition(converted, eqx.is_array)
+    return jax.tree_util.Partial(  # type: ignore[no-untyped-call]
+        lambda traced, x: eqx.combine(traced, fixed)(x), traced
+    )
+
+
+def _unpickled(density: Any, limits: Any, parameters: Any, table: Any) -> FromDensity:
+    measure = object.__new__(FromDensity)
+    function = jax.tree.unflatten(
+        jax.tree.structure(_converted(density)), jax.tree.leaves(parameters)
+    )
+    for name, value in zip(
+        ("density_given", "limits", "function", "table"),
+        (density, limits, function, table),
+        strict=True,
+    ):
+        object.__setattr__(measure, name, value)
+    return measure
 
 
 def _law_of(jump: Any) -> LevyMeasure:
