@@ -22,7 +22,7 @@ def cholesky(kernel: Array) -> Array:
     Every entry of the diagonal grows by `8 √n` units of rounding, about the error that a kernel
     matrix has from rounding, and by 8 times as much again as long as the factor does not exist.
     """
-    return _relative_factor(kernel, _rounding(kernel))
+    return _relative_factor(kernel, rounding(kernel))
 
 
 def definite_cholesky(covariance: Array) -> Array:
@@ -33,7 +33,8 @@ def definite_cholesky(covariance: Array) -> Array:
     return _relative_factor(covariance, 0.0)
 
 
-def _rounding(matrix: Array) -> float:
+def rounding(matrix: Array) -> float:
+    """The relative error of the entries of a kernel matrix, about."""
     return 8 * math.sqrt(len(matrix)) * float(np.finfo(matrix.dtype).eps)
 
 
@@ -56,7 +57,7 @@ def _factor(correlation: Array, jitter: float) -> Array:
         return (jitter < _MOST) & jnp.any(jnp.isnan(jnp.diagonal(factor)))
 
     start = attempt(jnp.asarray(jitter, correlation.dtype))
-    least = _rounding(correlation)
+    least = rounding(correlation)
     return jax.lax.while_loop(fails, lambda s: attempt(jnp.maximum(8 * s[0], least)), start)[1]
 
 

@@ -1,163 +1,144 @@
-"""Gaussian regression by finitely many features, a block of points at a time."""
-
-import math
-from functools import partial
-from typing import NamedTuple
+"""Gaussian regression by finitely many features."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.linalg import cho_solve, solve_triangular
+from jax.scipy.linalg import solve_triangular
 
-from mogp._arrays import sum_over_rows
-from mogp.limit._linalg import definite_cholesky, inverse
+from mogp.limit._evidence import (
+    BLOCK,
+    Wide,
+    inverse_triangle,
+    is_wide,
+    log_evidence,
+    rounding_errors,
+    solve,
+    tall,
+    wide,
+)
 from mogp.limit._posterior import Features, LeaveOneOut, Prediction, Regression
 from mogp.limit._recursion import precise_matmul
-
-_BLOCK = 4096  # rows of features that are held at once
 
 
 class LowRankRegression(Regression):
     """A Gaussian process with finitely many features given observations with noise.
 
-    Features are taken a block of points at a time: `O(n N²)` time once for `N` of them, and no
-    memory but that of the points grows with `n`; `O(N²)` a new point. Made by `condition`.
+    For `n` points and `N` features, `O(n N p)` time once with the smaller p of the two. With more
+    points than features these are taken a block at a time, so that no memory but that of the points
+    grows with `n`; only `leave_one_out` holds all of them. Made by `condition`.
 
     Attributes:
         source: the drawn `Path`, or the network, whose last hidden nodes are the features.
         x: points, of shape (n, d).
         y: observations, of shape (n, num_outputs).
         noise_scale: the standard deviation of their noise.
-        gram: `FᵀF` with the features `F`, of shape (N, N).
-        product: `Fᵀy`, of shape (N, num_outputs).
-        factor: lower factor of `noise_scale² I + FᵀF`, of shape (N, N).
         weights: posterior mean of the weights, of shape (N, num_outputs).
+        solved: `(FFᵀ + noise_scale² I)⁻¹ y` with the features `F`, of shape (n, num_outputs).
+        factor: upper triangular `R`, of shape (N, N), with `RᵀR = FᵀF + noise_scale² I`, if there
+            are more points than features; else the features and what solves for them.
+        error: see `Regression`.
     """
 
     source: Features
     x: Array
     y: Array
     noise_scale: Array
-    gram: Array
-    product: Array
-    factor: Array
     weights: Array
+    solved: Array
+    factor: Array | tuple[Array, Wide]
+    error: Array
 
     @eqx.filter_jit
     def log_marginal_likelihood(self) -> Array:
-        # From the residuals, so that nothing cancels.
-        def squares(x: Array, y: Array) -> Array:
-            return jnp.sum((y - precise_matmul(self.source.design(x), self.weights)) ** 2)
-
-        left = sum_over_rows(squares, self.x, self.y, block=_BLOCK)
-        sums = _Sums(jnp.sum(self.y**2), self.gram, self.product, self.noise_scale**2)
-        return _evidence(len(self.x), sums, self.factor, self.weights, left)
+        return log_evidence(self.source, self.x, self.y, self.noise_scale)
 
     @eqx.filter_jit
     def leave_one_out(self) -> LeaveOneOut:
-        """Every observation predicted from the others, without refitting.
-
-        An observation that alone decides its own fit loses digits: its relative error is that of
-        rounding times the variance of the noise over that left to the weights.
-        """
-        fitted, noise = self._predicted(self.x), self.noise_scale**2
-        left = 1 - fitted.variance / noise  # 1 minus the leverage
-        return self._left_out((self.y - fitted.mean) / noise, noise / left)
+        noise, num = self.noise_scale, len(self.weights)
+        if isinstance(self.factor, tuple):
+            n = len(self.x)
+            inverse = self._solve(jnp.zeros((num, n)), jnp.eye(n))[1]
+            return self._left_out(self.solved, 1 / jnp.diagonal(inverse))
+        features = self.source.design(self.x)
+        below = noise * jnp.eye(num, dtype=features.dtype)
+        basis = jnp.linalg.qr(jnp.concatenate([features, below]))[0]
+        rows, below = basis[:-num], basis[-num:]
+        leverage = jnp.sum(rows**2, 1)
+        # Where one observation alone decides its own fit, what it leaves is a difference of equal
+        # numbers: these rows, fewer than 2 N, from the other rows and the prior of the weights.
+        size, top = jax.lax.top_k(leverage, min(len(rows), 2 * num))
+        prior = precise_matmul(rows[top], below.T)
+        others = precise_matmul(rows[top], rows.T).at[jnp.arange(len(top)), top].set(0)
+        rest = (jnp.sum(others**2, 1) + jnp.sum(prior**2, 1)) / size
+        slopes = precise_matmul(prior, self.weights) / noise - precise_matmul(others, self.solved)
+        decides = size > 0.5
+        left = (1 - leverage).at[top].set(jnp.where(decides, rest, 1 - size))
+        slopes = jnp.where(decides[:, None], slopes / size[:, None], self.solved[top])
+        return self._left_out(self.solved.at[top].set(slopes), noise**2 / left)
 
     @eqx.filter_jit
     def _predicted(self, x: Array) -> Prediction:
+        def variance(features: Array) -> Array:
+            if isinstance(self.factor, tuple):
+                off, pull = self._solve(features[:, None], jnp.zeros((len(self.x), 1)))
+                return jnp.sum(off**2) + self.noise_scale**2 * jnp.sum(pull**2)
+            half = solve_triangular(self.factor, features, trans=1)
+            return self.noise_scale**2 * jnp.sum(half**2)
+
         def predict(point: Array) -> Prediction:
             features = self.source.design(point[None])[0]
-            half = solve_triangular(self.factor, features, lower=True)
-            variance = self.noise_scale**2 * jnp.sum(half**2)
-            return Prediction(precise_matmul(features, self.weights), variance)
+            return Prediction(precise_matmul(features, self.weights), variance(features))
 
-        return jax.lax.map(predict, x, batch_size=min(_BLOCK, len(x)))
+        return jax.lax.map(predict, x, batch_size=min(BLOCK, len(x)))
 
     @eqx.filter_jit
     def _drawn(self, x: Array, key: Array, num_samples: int) -> Array:
-        rank, outputs = self.weights.shape
-        noise = jax.random.normal(key, (rank, num_samples * outputs), x.dtype)
-        off = solve_triangular(self.factor, noise, lower=True, trans=1)
-        weights = self.noise_scale * off + jnp.tile(self.weights, (1, num_samples))
+        num, outputs = self.weights.shape
+        shape, dtype = (num_samples * outputs,), x.dtype
+        if isinstance(self.factor, tuple):  # the prior, moved to the data with their noise
+            by_weight, by_noise = jax.random.split(key)
+            prior = jax.random.normal(by_weight, (num, *shape), dtype)
+            noise = jax.random.normal(by_noise, (len(self.x), *shape), dtype)
+            off = self._solve(prior, self.noise_scale * noise)[0]
+        else:
+            noise = jax.random.normal(key, (num, *shape), dtype)
+            off = self.noise_scale * solve_triangular(self.factor, noise)
+        weights = off + jnp.tile(self.weights, (1, num_samples))
 
         def draw(point: Array) -> Array:
             return precise_matmul(self.source.design(point[None])[0], weights)
 
-        draws = jax.lax.map(draw, x, batch_size=min(_BLOCK, len(x)))
+        draws = jax.lax.map(draw, x, batch_size=min(BLOCK, len(x)))
         return jnp.moveaxis(draws.reshape(len(x), num_samples, outputs), 0, 1)
+
+    def _solve(self, prior: Array, y: Array) -> tuple[Array, Array]:
+        features, given = self.factor
+        dtype = features.dtype
+        return solve(features, self.noise_scale, given, prior.astype(dtype), y.astype(dtype))
 
 
 @eqx.filter_jit
 def low_rank(source: Features, x: Array, y: Array, noise: Array) -> LowRankRegression:
     """The posterior of a function given observations."""
-
-    def statistics(x: Array, y: Array) -> tuple[Array, Array]:
+    if is_wide(source, x):
         features = source.design(x)
-        return _gram(features), precise_matmul(features.T, y)
-
-    gram, product = sum_over_rows(statistics, x, y, block=_BLOCK)
-    factor = definite_cholesky(gram + noise**2 * jnp.eye(len(gram), dtype=x.dtype))
+        given = wide(features, noise)
+        prior = jnp.zeros((features.shape[1], y.shape[1]), x.dtype)
+        weights, solved = solve(features, noise, given, prior, y)
+        factor = features, given
+        diagonal, inverse = jnp.sum(features**2, 1) + noise**2, given.inverse
+    else:
+        factor, weights, solved = tall(source, x, y, noise)
+        diagonal, inverse = jnp.sum(factor**2, 0), inverse_triangle(factor)
+    squared = rounding_errors(inverse, diagonal)
     return LowRankRegression(
         source=source,
         x=x,
         y=y,
         noise_scale=noise,
-        gram=gram,
-        product=product,
+        weights=weights,
+        solved=solved,
         factor=factor,
-        weights=cho_solve((factor, True), product),
+        error=jnp.sqrt(squared * jnp.finfo(x.dtype).eps),
     )
-
-
-@jax.custom_jvp
-def _gram(features: Array) -> Array:
-    """`FᵀF`, with one matrix product in its gradient, not two."""
-    return precise_matmul(features.T, features)
-
-
-@_gram.defjvp
-def _gram_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    half = precise_matmul(primals[0].T, tangents[0])
-    return _gram(*primals), half + half.T
-
-
-class _Sums(NamedTuple):
-    """All that the evidence depends on, for a number of observations."""
-
-    squares: Array
-    gram: Array
-    product: Array
-    noise: Array
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _evidence(n: int, sums: _Sums, factor: Array, weights: Array, left: Array) -> Array:
-    """`log p(y)` of `n` observations, whose residuals have the sum of squares `left`.
-
-    At the posterior mean of the weights, `|y - F w|² / noise + |w|²` is least: its derivatives are
-    those with the weights held. The other arguments matter to derivatives of higher order only.
-    """
-    outputs, rank = weights.shape[1], len(factor)
-    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(factor))) + (n - rank) * jnp.log(sums.noise)
-    constant = n * outputs * math.log(2 * math.pi)
-    quadratic = left / sums.noise + jnp.sum(weights**2)
-    return -(quadratic + outputs * log_det + constant) / 2
-
-
-@_evidence.defjvp
-def _evidence_jvp(
-    n: int, primals: tuple[_Sums, Array, Array, Array], tangents: tuple[_Sums, Array, Array, Array]
-) -> tuple[Array, Array]:
-    (sums, factor, weights, left), change = primals, tangents[0]
-    outputs, rank, solved = weights.shape[1], len(factor), inverse(factor)
-    outer = precise_matmul(weights, weights.T)
-    by_noise = outputs * (jnp.trace(solved) + (n - rank) / sums.noise) - left / sums.noise**2
-    slope = (
-        change.squares / sums.noise
-        + jnp.sum((outer / sums.noise + outputs * solved) * change.gram)
-        - 2 * jnp.sum(weights * change.product) / sums.noise
-        + by_noise * change.noise
-    )
-    return _evidence(n, *primals), -slope / 2

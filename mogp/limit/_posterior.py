@@ -66,11 +66,14 @@ class Regression(eqx.Module):
         x: points, of shape (n, d).
         y: observations, of shape (n, num_outputs).
         noise_scale: the standard deviation of their noise.
+        error: estimate of the relative error that rounding leaves in the results. Above 1e-3, take
+            double precision, more noise, or `method="low_rank"`, whose error is the square root.
     """
 
     x: eqx.AbstractVar[Array]
     y: eqx.AbstractVar[Array]
     noise_scale: eqx.AbstractVar[Array]
+    error: eqx.AbstractVar[Array]
 
     @abc.abstractmethod
     def log_marginal_likelihood(self) -> Array:

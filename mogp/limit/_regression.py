@@ -12,7 +12,7 @@ from mogp._arrays import Real
 from mogp._checks import check_between, check_choice, check_inputs, check_memory, check_outputs
 from mogp.architecture import AbstractArchitecture
 from mogp.limit._gaussian import check_regime, gp_kernel, gp_pair
-from mogp.limit._linalg import cholesky, definite_cholesky, inverse, log_normal
+from mogp.limit._linalg import cholesky, definite_cholesky, inverse, log_normal, rounding
 from mogp.limit._low_rank import low_rank
 from mogp.limit._path import Path, pair_of
 from mogp.limit._posterior import Features, LeaveOneOut, Prediction, Regression
@@ -109,6 +109,7 @@ class DenseRegression(Regression):
         noise_scale: the standard deviation of their noise.
         factor: lower factor of `K + noise_scale² I`, of shape (n, n).
         solved: `(K + noise_scale² I)⁻¹ y`, of shape (n, num_outputs).
+        error: see `Regression`.
     """
 
     source: Source
@@ -117,6 +118,7 @@ class DenseRegression(Regression):
     noise_scale: Array
     factor: Array
     solved: Array
+    error: Array
 
     @eqx.filter_jit
     def log_marginal_likelihood(self) -> Array:
@@ -145,9 +147,20 @@ class DenseRegression(Regression):
 
 @eqx.filter_jit
 def _dense(source: Source, x: Array, y: Array, noise: Array) -> DenseRegression:
-    factor = definite_cholesky(_covariance(source, x, noise))
-    solved = cho_solve((factor, True), y)
-    return DenseRegression(source=source, x=x, y=y, noise_scale=noise, factor=factor, solved=solved)
+    covariance = _covariance(source, x, noise)
+    factor = definite_cholesky(covariance)
+    # A point's variance over that given the points before it, the largest of which the condition
+    # number exceeds.
+    ratio = jnp.max(jnp.diagonal(covariance) / jnp.diagonal(factor) ** 2)
+    return DenseRegression(
+        source=source,
+        x=x,
+        y=y,
+        noise_scale=noise,
+        factor=factor,
+        solved=cho_solve((factor, True), y),
+        error=rounding(covariance) * ratio,
+    )
 
 
 def _pair(source: Source, x: Array, y: Array) -> Pair:
