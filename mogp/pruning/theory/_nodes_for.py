@@ -14,6 +14,7 @@ from scipy.special import bdtr
 from mogp._checks import check_between, check_count, check_key, check_memory
 from mogp.architecture import AbstractArchitecture
 from mogp.limit.layers import draw_jumps, layers_of
+from mogp.pruning._sizes import is_real
 from mogp.pruning.theory._compressibility import draw_sorted, share_after
 from mogp.pruning.theory._cut import Cut, Masses
 from mogp.pruning.theory._joint import as_points, check_model, simulate
@@ -89,8 +90,10 @@ def nodes_for(
         True
     """
     check_model(model)
-    check_between("tolerance", tolerance, 0, 1)
-    check_between("probability", probability, 0, 1)
+    for name, value in (("tolerance", tolerance), ("probability", probability)):
+        check_between(name, value, 0, 1)
+        if not is_real(value):
+            raise ValueError(f"{name} must be one number, got {value}")
     x = as_points(jnp.ones((1, 1)) if x is None else x)
     check_key(key)
     outputs = None if num_outputs is None else check_count("num_outputs", num_outputs)

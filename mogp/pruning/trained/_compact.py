@@ -169,14 +169,13 @@ def select(
         [[True, False, True], [False, True]]
     """
     check_choice("budget", budget, BUDGETS)
-    values, numbers = [jnp.asarray(s) for s in importances], jnp.asarray(counts)
-    most = [s.shape[-1] if s.ndim else 0 for s in values]
-    fits = numbers.shape == (len(most),) and jnp.issubdtype(numbers.dtype, jnp.integer)
-    if not fits or (
-        is_concrete(numbers) and not np.all((numbers > 0) & (numbers <= np.array(most)))
-    ):
+    values = [jnp.asarray(s) for s in importances]
+    most = np.array([s.shape[-1] if s.ndim else 0 for s in values])
+    numbers = counts if isinstance(counts, Array) else np.asarray(counts)
+    fits = numbers.shape == most.shape and jnp.issubdtype(numbers.dtype, jnp.integer)
+    if not fits or (is_concrete(numbers) and not np.all((numbers > 0) & (numbers <= most))):
         raise ValueError(f"counts must be numbers of nodes, at most {most}, got {counts}")
-    return _select(values, numbers, budget)
+    return _select(values, jnp.asarray(numbers), budget)
 
 
 @eqx.filter_jit

@@ -76,12 +76,8 @@ def save(network: Any, path: str | Path, *, x: ArrayLike | None = None) -> Path:
         body = buffer.getvalue()
     else:
         body = _exported(network, x).mlir_module_serialized
-    try:
-        with whole_file(path) as part:
-            part.write_bytes(body)
-    except OSError as error:
-        reason = f"{error.strerror}; nothing was saved, and an old file is as it was"
-        raise OSError(error.errno, reason, str(path)) from None
+    with whole_file(path) as part:
+        part.write_bytes(body)
     return path
 
 

@@ -139,12 +139,13 @@ def _of_function(
             _of_function(n, function, x, y) for n in each_of(network, len(layers[0].log_variances))
         ]
         return tuple(jnp.stack(parts) for parts in zip(*each, strict=True))
-    found = tuple(jnp.asarray(values) for values in function(network, x, y))
+    given = function(network, x, y)
+    found = tuple(map(jnp.asarray, given)) if isinstance(given, Sequence) else ()
     shapes = [(layer.number,) for layer in layers]
-    if [values.shape for values in found] != shapes:
+    if [values.shape for values in found] != shapes or any(map(jnp.iscomplexobj, found)):
         raise ValueError(
             "importance must give one array for each layer of nodes, of shapes "
-            f"{shapes}, got {[values.shape for values in found]}"
+            f"{shapes}, got {[(values.shape, values.dtype.name) for values in found] or given}"
         )
     if any(np.any(np.isnan(values)) for values in found):
         raise ValueError("importance must give numbers, got NaN")

@@ -97,6 +97,7 @@ def as_classes(name: str, y: ArrayLike, network: Any, x: Array) -> Array:
     outputs = eqx.filter_eval_shape(over_stack(network, lambda n, x: n(x)), network, x[:1])
     if is_concrete(y):
         y = np.asarray(y)
+        y = y.astype(int) if y.dtype == bool else y
         check_labels(name, y, len(x), outputs.shape[-1])
     return jnp.asarray(y)
 

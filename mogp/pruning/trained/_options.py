@@ -88,7 +88,7 @@ def counts_kept(
     if (keep is None) == (nodes is None):
         raise ValueError(f"give one of keep and nodes, got {'none' if keep is None else 'both'}")
     if keep is not None:
-        if isinstance(keep, int | np.integer) and not isinstance(keep, bool):
+        if isinstance(keep, int | np.integer) and not isinstance(keep, bool) and keep > 0:
             raise not_a_fraction(keep)
         check_keep(keep)
         for layer, width in enumerate(widths, start=1):
