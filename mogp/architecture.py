@@ -107,8 +107,9 @@ def check_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> None:
 
 
 def _one_a_layer(name: str, value: Scale, layers: int) -> tuple[Any, ...]:
-    values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * layers
-    if len(values) != layers:
+    is_many = isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1
+    values: tuple[Any, ...] = tuple(value) if is_many else (value,) * layers  # type: ignore[arg-type]
+    if len(values) != layers or any(getattr(each, "ndim", 0) for each in values):
         raise ValueError(
             f"{name} must be one number, or one for each layer of weights ({layers}), got {value}"
         )

@@ -6,11 +6,13 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from mogp._checks import check_count, check_inputs
+from mogp._checks import check_count, check_key
 from mogp.activations import Activation
 from mogp.architecture import AbstractArchitecture
+from mogp.limit._arguments import as_points, check_numbers, named_options
 from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
 from mogp.limit._linalg import cholesky
 from mogp.limit._recursion import (
@@ -35,35 +37,44 @@ class KernelDraws(NamedTuple):
             keeping finitely many jumps, given the kept ones, of shape (num_samples, n).
     """
 
-    kernels: Array
-    error: Array
+    kernels: Float[Array, "num_samples n n"]
+    error: Float[Array, "num_samples n"]
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self)
 
 
+@named_options
 def sample_kernel(
     model: AbstractArchitecture,
-    x: Array,
+    x: ArrayLike,
     *,
-    key: Array,
+    key: PRNGKeyArray,
     num_samples: int = 1,
     num_jumps: NumJumps = None,
     tolerance: float = 1e-2,
-) -> Array:
+) -> Float[Array, "num_samples n n"]:
     """Draws of the random kernel `Σ^(L+1)` on a set of points.
+
+    In each layer the largest jumps are kept, and the sum of the others is replaced by its
+    expectation given those, which leaves the mean of the kernel exact.
 
     Args:
         model: an architecture of any depth.
-        x: points, of shape (n, d).
+        x: points, of shape (n, d): an array, a list of rows or a data frame.
         key: a random key.
         num_samples: the number of kernels.
         num_jumps: jumps kept, one number or one for each hidden layer; None keeps as many as
             `tolerance` asks for. `kernel_draws` tells the error that comes from it.
-        tolerance: the wanted relative error of the variances in each layer.
+        tolerance: the wanted relative error of the variances in each layer; see `levy.num_jumps`.
 
     Returns:
         Array of shape (num_samples, n, n).
 
     Raises:
-        ValueError: if an argument is out of range, or the points are not a finite (n, d) array.
+        ValueError: if an argument is out of range, the points are not a finite (n, d) array, or the
+            draws are larger than the memory.
+        TypeError: if options are given by position.
 
     Example:
         >>> import jax
@@ -75,35 +86,35 @@ def sample_kernel(
     return _draws(model, x, key, num_samples, None, num_jumps, tolerance)[0]
 
 
+@named_options
 def kernel_draws(
     model: AbstractArchitecture,
-    x: Array,
+    x: ArrayLike,
     *,
-    key: Array,
+    key: PRNGKeyArray,
     num_samples: int = 1,
     num_jumps: NumJumps = None,
     tolerance: float = 1e-2,
 ) -> KernelDraws:
-    """Draws of the random kernel `Σ^(L+1)` on a set of points, with the error of truncation.
+    """The draws of `sample_kernel`, with the error of leaving out small jumps.
 
-    In each layer the largest jumps are kept, and the sum of the others is replaced by its
-    expectation given those, which leaves the mean of the kernel exact. The error reported is exact
-    for one hidden layer, and for positively homogeneous activations (ReLU); for others it is a
-    bound that holds for activations with `φ(0) = 0` and the slope that they have at most.
+    It is exact for one hidden layer, and for positively homogeneous activations (ReLU); for others
+    it is a bound that holds for activations with `φ(0) = 0` and the slope that they have at most.
 
     Args:
-        model: an architecture of any depth.
-        x: points, of shape (n, d).
-        key: a random key.
-        num_samples: the number of kernels.
+        model: as in `sample_kernel`.
+        x: as in `sample_kernel`.
+        key: as in `sample_kernel`.
+        num_samples: as in `sample_kernel`.
         num_jumps: as in `sample_kernel`.
-        tolerance: as in `sample_kernel`; `levy.num_jumps` says what it means.
+        tolerance: as in `sample_kernel`.
 
     Returns:
         Kernels of shape (num_samples, n, n), and errors of shape (num_samples, n).
 
     Raises:
-        ValueError: if an argument is out of range, or the points are not a finite (n, d) array.
+        ValueError: as `sample_kernel`.
+        TypeError: as `sample_kernel`.
 
     Example:
         >>> import jax
@@ -115,32 +126,34 @@ def kernel_draws(
     return KernelDraws(*_draws(model, x, key, num_samples, None, num_jumps, tolerance)[:2])
 
 
+@named_options
 def sample_prior(
     model: AbstractArchitecture,
-    x: Array,
+    x: ArrayLike,
     *,
-    key: Array,
+    key: PRNGKeyArray,
     num_samples: int = 1,
     num_outputs: int = 1,
     num_jumps: NumJumps = None,
     tolerance: float = 1e-2,
-) -> Array:
+) -> Float[Array, "num_samples n num_outputs"]:
     """Draws of the outputs at a set of points; the outputs of one draw share its kernel.
 
     Args:
-        model: an architecture of any depth.
-        x: points, of shape (n, d).
-        key: a random key.
-        num_samples: the number of draws.
-        num_outputs: the number of outputs of the network.
+        model: as in `sample_kernel`.
+        x: as in `sample_kernel`.
+        key: as in `sample_kernel`.
+        num_samples: as in `sample_kernel`.
         num_jumps: as in `sample_kernel`.
         tolerance: as in `sample_kernel`.
+        num_outputs: the number of outputs of the network.
 
     Returns:
         Array of shape (num_samples, n, num_outputs).
 
     Raises:
-        ValueError: if an argument is out of range, or the points are not a finite (n, d) array.
+        ValueError: as `sample_kernel`.
+        TypeError: as `sample_kernel`.
 
     Example:
         >>> import jax
@@ -155,19 +168,27 @@ def sample_prior(
 
 def _draws(
     model: AbstractArchitecture,
-    x: Array,
+    x: ArrayLike,
     key: Array,
     num_samples: int,
     num_outputs: int | None,
     num_jumps: NumJumps,
     tolerance: float,
 ) -> tuple[Array, Array, Array]:
-    check_inputs("x", x)
-    layers = layers_of(model)
+    points, samples = as_points(x), check_count("num_samples", num_samples)
+    check_key(key)
+    layers, n = layers_of(model), len(points)
     num = numbers_of_jumps(layers, model.activation, num_jumps, tolerance)
+    drawn = n * (n if num_outputs is None else num_outputs) + sum(num)
+    check_numbers(
+        f"{samples} draws on {n} points",
+        samples * drawn + 3 * n**2,
+        points,
+        "fewer draws or points, or a draw of sample_path",
+    )
     by_jump, by_draw = jax.random.split(key)
-    jumps = draw_jumps(layers, num, by_jump, (check_count("num_samples", num_samples),), x.dtype)
-    return _compiled(skeleton(model), x, jumps, by_draw, num_outputs)
+    jumps = draw_jumps(layers, num, by_jump, (samples,), points.dtype)
+    return _compiled(skeleton(model), points, jumps, by_draw, num_outputs)
 
 
 @eqx.filter_jit
@@ -278,7 +299,9 @@ def error_behind(
         error: of `k`, of shape (n,).
     """
     gain = layer.weight_scale**2
-    own = gain * jumps.spread * jnp.sqrt(activation.square_kernel(k, k, k))
+    # At least the square of `E φ²`, which rounding must not take it below.
+    fourth = jnp.maximum(activation.square_kernel(k, k, k), activation.second_moment(k) ** 2)
+    own = gain * jumps.spread * jnp.sqrt(fourth)
     divisor = jnp.where(k > 0, k, 1)
     sizes = jumps.sizes[:, None]
     if activation.positively_homogeneous():

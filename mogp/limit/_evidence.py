@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.linalg import solve_triangular
 
@@ -27,12 +28,16 @@ BLOCK = 4096  # rows of features that are held at once
 _ACCEPTED = {8: 1e-10, 4: 1e-2}
 
 
+def _eps(like: Array) -> float:
+    return float(np.finfo(like.dtype).eps)
+
+
 def rounding_errors(inverse: Array, diagonal: Array) -> Array:
     """Rounding times the condition number of `M`, from `M⁻¹ = W Wᵀ` and the diagonal of `M`.
 
     The sum of `M_jj (M⁻¹)_jj` is about the least condition number that scaling `M` can give.
     """
-    return jnp.finfo(inverse.dtype).eps * jnp.sum(diagonal * jnp.sum(inverse**2, 1))
+    return _eps(inverse) * jnp.sum(diagonal * jnp.sum(inverse**2, 1))
 
 
 def _where_rough(improve: Any, error: Array, *state: Array) -> tuple[Array, ...]:
@@ -57,7 +62,7 @@ def _spectrum(features: Array, noise: Array) -> tuple[Array, Array, Array, Array
     divided by a small `s`, into the weights.
     """
     left, sizes, right = jnp.linalg.svd(features, full_matrices=False)
-    least = 4 * max(features.shape) ** 0.5 * jnp.finfo(sizes.dtype).eps * jnp.max(sizes)
+    least = 4 * max(features.shape) ** 0.5 * _eps(sizes) * jnp.max(sizes)
     sizes = jnp.where(sizes > least, sizes, 0)
     return left, sizes, jnp.hypot(sizes, noise), right.T
 
@@ -80,7 +85,9 @@ class Wide(NamedTuple):
 def wide(features: Array, noise: Array) -> Wide:
     """What `solve` needs, for features (n, N) with `n ≤ N`."""
     features, noise = jax.lax.stop_gradient((features, noise))
-    square = precise_matmul(features, features.T) + noise**2 * jnp.eye(len(features))
+    square = precise_matmul(features, features.T) + noise**2 * jnp.eye(
+        len(features), dtype=features.dtype
+    )
     inverse = _inverse_root(square)
     basis = precise_matmul(features.T, inverse)
 
@@ -124,7 +131,7 @@ def solve(
     white = precise_matmul(inverse.T, y)
     # Equal observations of one point differ by nothing, which divided by `s²` must not be rounding.
     sizes = precise_matmul(jnp.abs(inverse.T), jnp.abs(y))
-    white = jnp.where(jnp.abs(white) > 4 * jnp.finfo(y.dtype).eps * sizes, white, 0)
+    white = jnp.where(jnp.abs(white) > 4 * _eps(y) * sizes, white, 0)
     white -= precise_matmul(basis.T, prior)
     return prior + precise_matmul(basis, white), precise_matmul(inverse, white)
 
@@ -141,6 +148,7 @@ def _solve_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any
 
 @jax.custom_jvp
 def _wide_evidence(features: Array, noise: Array, y: Array, given: Wide) -> Array:
+    del features, noise
     white = precise_matmul(given.inverse.T, y)
     # Of orthogonal and triangular factors alike.
     log_det = -2 * jnp.linalg.slogdet(given.inverse)[1]
@@ -213,12 +221,12 @@ def tall(source: Features, x: Array, y: Array, noise: Array) -> Tall:
         return factor, weights, jnp.where(fits[None], inside, solved)
 
     gram, product = sum_over_rows(statistics, x, y, block=BLOCK)
-    size, eps = len(gram), jnp.finfo(x.dtype).eps
+    size, eps = len(gram), _eps(x)
     square = gram + noise**2 * jnp.eye(size, dtype=x.dtype)
     factor = jnp.linalg.cholesky(square, symmetrize_input=False).T
     weights = solve_triangular(factor, solve_triangular(factor, product, trans=1))
     error, solved = rounding_errors(inverse_triangle(factor), jnp.diagonal(square)), left(weights)
-    fit = jnp.sum(y**2, 0) / jnp.maximum(noise**4 * jnp.sum(solved**2, 0), jnp.finfo(x.dtype).tiny)
+    fit = jnp.sum(y**2, 0) / jnp.maximum(noise**4 * jnp.sum(solved**2, 0), _eps(x) ** 4)
     error = jnp.maximum(error, eps * jnp.sqrt(jnp.max(fit)))
     return Tall(*_where_rough(from_spectrum, error, factor, weights, solved))
 
@@ -240,9 +248,7 @@ def _by_rows(source: Features, weights: Array, x: Array) -> Array:
 
 def _changed(source: Features, change: Any, x: Array, x_change: Array) -> tuple[Array, Array]:
     """The features, and what changes of them make."""
-    return eqx.filter_jvp(  # type: ignore[no-any-return]
-        lambda source, x: source.design(x), (source, x), (change, x_change)
-    )
+    return eqx.filter_jvp(lambda source, x: source.design(x), (source, x), (change, x_change))
 
 
 def _filled(tangents: Sequence[Array | None], *primals: Array) -> list[Array]:
@@ -269,7 +275,7 @@ def _triangle(source: Features, x: Array, y: Array) -> Array:
     return jax.lax.scan(add, jnp.zeros((size, size), x.dtype), (*blocks, kept))[0]
 
 
-@tall.def_jvp
+@tall.def_jvp  # type: ignore[untyped-decorator]
 def _tall_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
     """`dR R⁻¹` is the upper half of `R⁻ᵀ dC R⁻¹`."""
     source, x, y, noise = primals
@@ -313,7 +319,7 @@ def _tall_evidence(source: Features, x: Array, y: Array, noise: Array, given: Ta
     return -(quadratic + y.shape[1] * log_det + y.size * math.log(2 * math.pi)) / 2
 
 
-@_tall_evidence.def_jvp
+@_tall_evidence.def_jvp  # type: ignore[untyped-decorator]
 def _tall_evidence_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
     """With `a` and `w` held; the derivative of `log det C` is `2 tr(C⁻¹ Fᵀ dF)`."""
     source, x, y, noise, (factor, weights, solved) = primals

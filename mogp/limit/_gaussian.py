@@ -3,17 +3,20 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
-from mogp._checks import check_inputs
 from mogp.architecture import AbstractArchitecture
+from mogp.limit._arguments import as_points, check_numbers, numbers_as_arrays
 from mogp.limit._recursion import Pair, diffuse_step, input_pair, layers_of
 
 _STRIP = 512  # rows of a symmetric matrix computed at once, at least
 _MOST_STRIPS = 6  # each is compiled by itself
 
 
-def gp_kernel(model: AbstractArchitecture, x: Array, y: Array | None = None) -> Array:
+def gp_kernel(
+    model: AbstractArchitecture, x: ArrayLike, y: ArrayLike | None = None
+) -> Float[Array, "n m"]:
     """The NNGP kernel `Σ^(L+1)` of a model whose layers have no jumps.
 
     Args:
@@ -25,7 +28,8 @@ def gp_kernel(model: AbstractArchitecture, x: Array, y: Array | None = None) -> 
         Array of shape (n, m).
 
     Raises:
-        ValueError: if the model has jumps, or the points are not finite floating (n, d) arrays.
+        ValueError: if the model has jumps, the points are not finite floating (n, d) arrays, or the
+            matrix is larger than the memory.
 
     Example:
         >>> import jax.numpy as jnp
@@ -34,14 +38,15 @@ def gp_kernel(model: AbstractArchitecture, x: Array, y: Array | None = None) -> 
         0.5
     """
     check_regime(model)
-    check_inputs("x", x)
-    if y is None:
-        return _symmetric(model, x)
-    check_inputs("y", y, x.shape[1])
-    return _rectangle(model, x, y)
+    left = as_points(x)
+    right = left if y is None else as_points(y, left.shape[1], "y")
+    shape = f"the kernel matrix of {len(left)} and {len(right)} points"
+    check_numbers(shape, len(left) * len(right), left, "smaller blocks of points")
+    source = numbers_as_arrays(model)
+    return _symmetric(source, left) if y is None else _rectangle(source, left, right)
 
 
-def gp_variance(model: AbstractArchitecture, x: Array) -> Array:
+def gp_variance(model: AbstractArchitecture, x: ArrayLike) -> Float[Array, " n"]:
     """The diagonal of `gp_kernel(model, x)`, in time and memory of order n.
 
     Args:
@@ -61,8 +66,7 @@ def gp_variance(model: AbstractArchitecture, x: Array) -> Array:
         0.5
     """
     check_regime(model)
-    check_inputs("x", x)
-    return _variance(model, x)
+    return _variance(numbers_as_arrays(model), as_points(x))
 
 
 def check_regime(

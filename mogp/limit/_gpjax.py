@@ -21,7 +21,13 @@ from mogp.limit._recursion import Pair, input_pair
 
 
 class _Whole(AbstractKernelComputation):
-    """Matrices and diagonals at once."""
+    """Matrices and diagonals at once; all are equal, as the trees of equal kernels have to be."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Whole)
+
+    def __hash__(self) -> int:
+        return hash(_Whole)
 
     def _cross_covariance(self, kernel: MoGPKernel, x: Array, y: Array) -> Array:
         return kernel.pair(x, y).xy

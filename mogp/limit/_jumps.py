@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +29,9 @@ class LayerJumps(NamedTuple):
     sizes: Array
     diffuse: Array
     spread: Array
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self)
 
 
 def numbers_of_jumps(
@@ -65,7 +69,7 @@ def _number(layer: Layer, activation: Activation, tolerance: float) -> int:
         raise ValueError("num_jumps must be given where the parameters of a prior are traced")
     # The largest of `E φ⁴ / (E φ²)²` over variances; for ReLU it is the same at all.
     k = jnp.asarray(np.logspace(-4, 4, 17))
-    kurtosis = activation.square_kernel(k, k, k) / activation.second_moment(k) ** 2
+    kurtosis = jnp.maximum(activation.square_kernel(k, k, k) / activation.second_moment(k) ** 2, 1)
     return levy.num_jumps(
         layer.levy,
         tolerance,

@@ -6,13 +6,15 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mogp._arrays import Real, safe_sqrt
-from mogp._checks import check_between, check_count, check_inputs, check_outputs, is_concrete
+from mogp._checks import check_between, check_count, check_key, is_concrete
 from mogp.activations.quadrature import half_line_rule
 from mogp.architecture import AbstractArchitecture
+from mogp.limit._arguments import as_observations, as_points, check_numbers, named_options
 from mogp.limit._dense import sample_kernel
 from mogp.limit._gaussian import gp_pair
 from mogp.limit._jumps import NumJumps
@@ -28,7 +30,7 @@ def tail_index(model: AbstractArchitecture) -> Real:
     `E |Z|^r` is finite for `r < 2 τ`, and infinite for `r > 2 τ`; infinity without heavy tails. A
     layer behind kernels of index `t`, with `φ(z)` growing like `|z|^g` and jumps of index `τ`,
     makes it `min(τ, t/g)`: the smallest of all layers for ReLU, that of the last for bounded
-    functions.
+    functions; and 0 for an exponential behind a layer with jumps.
 
     Args:
         model: an architecture of any depth.
@@ -42,20 +44,25 @@ def tail_index(model: AbstractArchitecture) -> Real:
         1.5
     """
     growth = model.activation.growth()
+    layers = layers_of(model)
     index: Real = math.inf
-    for layer in layers_of(model):
-        passed = index / growth if growth > 0 else math.inf
+    for i, layer in enumerate(layers):
+        if growth == math.inf:  # behind random kernels, an exponential has no moments
+            passed: Real = math.inf if i <= gaussian_prefix(layers) else 0.0
+        else:
+            passed = index / growth if growth > 0 else math.inf
         own = layer.levy.index_at_infinity
         index = min(passed, float(own)) if is_concrete(own, passed) else jnp.minimum(passed, own)
     return index
 
 
+@named_options
 def characteristic_function(
     model: AbstractArchitecture,
-    x: Array,
+    x: ArrayLike,
     t: ArrayLike,
     *,
-    key: Array | None = None,
+    key: PRNGKeyArray | None = None,
     num_samples: int = 4096,
 ) -> Array:
     """`E exp(i Σ_j t_j Z(x_j))` of an output at one or several points, which is real.
@@ -85,21 +92,26 @@ def characteristic_function(
         >>> model.characteristic_function(jnp.ones((1, 3)), 1.0).round(3).item()
         0.607
     """
-    check_inputs("x", x)
-    layers = layers_of(model)
+    points, layers = as_points(x), layers_of(model)
     if gaussian_prefix(layers) < len(layers) - 1:
         raise ValueError(
             "characteristic_function is known for models whose layers before the last have no "
             f"jumps, got {model.priors}"
         )
-    t = jnp.asarray(t, x.dtype)
-    if len(x) == 1:
-        return _at_one(model, x, t[..., None])
-    if t.ndim == 0 or t.shape[-1] != len(x):
-        raise ValueError(f"t must have shape (…, {len(x)}), got {t.shape}")
+    if np.iscomplexobj(t):
+        raise ValueError("t must be real, got complex numbers")
+    t, n = jnp.asarray(t, points.dtype), len(points)
+    if n == 1:
+        return _at_one(model, points, t[..., None])
+    if t.ndim == 0 or t.shape[-1] != n:
+        raise ValueError(f"t must have shape (…, {n}), got {t.shape}")
     if key is None:
-        raise ValueError("key must be given for more than one point")
-    return _at_many(model, x, t, key, check_count("num_samples", num_samples))
+        raise ValueError("key must be given for more than one point: key=jax.random.key(0)")
+    check_key(key)
+    num = check_count("num_samples", num_samples)
+    what = f"{num} draws at {n} points and {t.size // n} values of t"
+    check_numbers(what, num * (n + t.size // n), points, "fewer draws")
+    return _at_many(model, points, t, key, num)
 
 
 @eqx.filter_jit
@@ -143,16 +155,17 @@ class Estimate(NamedTuple):
         error: its standard error.
     """
 
-    value: Array
-    error: Array
+    value: Float[Array, ""]
+    error: Float[Array, ""]
 
 
+@named_options
 def log_marginal_density(
     model: AbstractArchitecture,
-    x: Array,
-    y: Array,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
-    key: Array,
+    key: PRNGKeyArray,
     noise_scale: Real = 0.0,
     num_samples: int = 1000,
     num_jumps: NumJumps = None,
@@ -164,20 +177,21 @@ def log_marginal_density(
     where few of the draws fit `y` at all.
 
     Args:
-        model: an architecture of any depth.
-        x: points, of shape (n, d).
-        y: outputs at the points, of shape (n,), or (n, num_outputs) with a shared kernel.
-        key: a random key.
-        noise_scale: the standard deviation of Gaussian noise on the outputs, at least 0.
-        num_samples: the number of kernels drawn, at least 2.
+        model: as in `sample_kernel`.
+        x: as in `sample_kernel`.
+        key: as in `sample_kernel`.
         num_jumps: as in `sample_kernel`.
         tolerance: as in `sample_kernel`.
+        y: outputs at the points, of shape (n,), or (n, num_outputs) with a shared kernel.
+        noise_scale: the standard deviation of Gaussian noise on the outputs, at least 0.
+        num_samples: the number of kernels drawn, at least 2.
 
     Returns:
         The estimate and its standard error, two scalars.
 
     Raises:
-        ValueError: if an argument is out of range, or `x` or `y` is not finite.
+        ValueError: as `sample_kernel`, or if `y` is not finite.
+        TypeError: as `sample_kernel`.
 
     Example:
         >>> import jax
@@ -187,16 +201,16 @@ def log_marginal_density(
         >>> bool(model.log_marginal_density(x, y, key=jax.random.key(0), **options).error < 0.5)
         True
     """
-    check_inputs("x", x)
-    y = check_outputs("y", y, len(x), x.dtype)
+    points = as_points(x)
+    targets = as_observations(y, len(points), points.dtype)
     if not is_concrete(noise_scale) or noise_scale != 0:
         check_between("noise_scale", noise_scale, 0)
     if check_count("num_samples", num_samples) < 2:
         raise ValueError("num_samples must be at least 2, got 1")
     kernels = sample_kernel(
-        model, x, key=key, num_samples=num_samples, num_jumps=num_jumps, tolerance=tolerance
+        model, points, key=key, num_samples=num_samples, num_jumps=num_jumps, tolerance=tolerance
     )
-    return _estimate(kernels, y, jnp.asarray(noise_scale, x.dtype))
+    return _estimate(kernels, targets, jnp.asarray(noise_scale, points.dtype))
 
 
 @eqx.filter_jit

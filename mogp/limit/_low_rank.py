@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.linalg import solve_triangular
 
@@ -140,5 +141,5 @@ def low_rank(source: Features, x: Array, y: Array, noise: Array) -> LowRankRegre
         weights=weights,
         solved=solved,
         factor=factor,
-        error=jnp.sqrt(squared * jnp.finfo(x.dtype).eps),
+        error=jnp.sqrt(squared * float(np.finfo(x.dtype).eps)),
     )

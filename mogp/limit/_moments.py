@@ -5,11 +5,13 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from mogp._arrays import times
-from mogp._checks import check_count, check_inputs
+from mogp._checks import check_count, check_key
 from mogp.architecture import AbstractArchitecture
+from mogp.limit._arguments import as_points, check_numbers, named_options
 from mogp.limit._dense import input_factor, propagate
 from mogp.limit._gaussian import gp_pair
 from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
@@ -19,7 +21,8 @@ from mogp.limit._recursion import Layer, Pair, diffuse_step, gaussian_prefix, in
 class Moments(NamedTuple):
     """Moments of the kernel `Σ = Σ^(L+1)` on points, and of outputs `Z_k ~ GP(0, Σ)`.
 
-    Infinite moments are infinity; where that leaves a ratio without a meaning, it is NaN.
+    Infinite moments are infinity, and ratios of them are what they tend to: infinity for the
+    kurtosis, 1/3 for the correlation. Where the output is 0, they are those of a Gaussian, 3 and 0.
 
     Attributes:
         mean: `E Σ(x, x')`, of shape (n, n): the covariance of an output at two points.
@@ -32,20 +35,24 @@ class Moments(NamedTuple):
         variance_error: the same of `variance` and `square_covariance`, the larger one.
     """
 
-    mean: Array
-    variance: Array
-    square_covariance: Array
-    kurtosis: Array
-    square_correlation: Array
-    mean_error: Array
-    variance_error: Array
+    mean: Float[Array, "n n"]
+    variance: Float[Array, "n n"]
+    square_covariance: Float[Array, "n n"]
+    kurtosis: Float[Array, " n"]
+    square_correlation: Float[Array, " n"]
+    mean_error: Float[Array, "n n"]
+    variance_error: Float[Array, "n n"]
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self)
 
 
+@named_options
 def moments(
     model: AbstractArchitecture,
-    x: Array,
+    x: ArrayLike,
     *,
-    key: Array | None = None,
+    key: PRNGKeyArray | None = None,
     num_samples: int = 1000,
     num_jumps: NumJumps = None,
     tolerance: float = 1e-2,
@@ -54,21 +61,23 @@ def moments(
 
     Exact if no hidden layer but the last has jumps; and at single points (the diagonals), at any
     depth, for positively homogeneous activations such as ReLU. The rest is estimated from draws of
-    the kernel before the last layer, given which the moments are known.
+    the kernel before the last layer, given which the moments are known. Which moments are infinite
+    is decided by the tails of the jumps and the growth of the activation, never by draws.
 
     Args:
-        model: an architecture of any depth.
-        x: points, of shape (n, d).
-        key: a random key of those draws; None where nothing is drawn.
-        num_samples: the number of those draws.
+        model: as in `sample_kernel`.
+        x: as in `sample_kernel`.
         num_jumps: as in `sample_kernel`.
         tolerance: as in `sample_kernel`.
+        key: a random key of those draws; None where nothing is drawn.
+        num_samples: the number of those draws.
 
     Returns:
         The moments; those that were estimated have errors above 0.
 
     Raises:
-        ValueError: if an argument is out of range, or draws are needed and there is no key.
+        ValueError: as `sample_kernel`, or if draws are needed and there is no key.
+        TypeError: as `sample_kernel`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -76,11 +85,20 @@ def moments(
         >>> round(MoGP([priors.Gamma(2.0)]).moments(jnp.ones((1, 3))).kurtosis.item(), 6)
         12.0
     """
-    check_inputs("x", x)
-    layers = layers_of(model)
+    points, layers = as_points(x), layers_of(model)
+    n, samples = len(points), check_count("num_samples", num_samples)
     draws: tuple[tuple[LayerJumps, ...], Array] | None = None
-    one = len(x) == 1 and model.activation.positively_homogeneous()
-    if gaussian_prefix(layers) < len(layers) - 1 and not one:
+    one = n == 1 and model.activation.positively_homogeneous()
+    is_drawn = gaussian_prefix(layers) < len(layers) - 1 and not one
+    check_numbers(
+        f"the moments of {n} points",
+        (5 + is_drawn * 4 * samples) * n**2,
+        points,
+        "fewer points or draws",
+    )
+    if key is not None:
+        check_key(key)
+    if is_drawn:
         if key is None:
             raise ValueError(
                 "key must be given: a hidden layer before the last has jumps, so that moments at "
@@ -88,10 +106,9 @@ def moments(
             )
         by_jump, key = jax.random.split(key)
         num = numbers_of_jumps(layers, model.activation, num_jumps, tolerance)
-        shape = (check_count("num_samples", num_samples),)
-        jumps = draw_jumps(layers[:-1], num[:-1], by_jump, shape, x.dtype)
-        draws = jumps, jax.random.split(key, num_samples)
-    return _moments(model, x, draws)
+        jumps = draw_jumps(layers[:-1], num[:-1], by_jump, (samples,), points.dtype)
+        draws = jumps, jax.random.split(key, samples)
+    return _moments(model, points, draws)
 
 
 @eqx.filter_jit
@@ -125,16 +142,55 @@ def _moments(
     estimates = {name: jnp.mean(s, 0) for name, s in squares.items()}
     mean_error = jnp.std(means, 0) / root
     error = jnp.maximum(*(jnp.std(s, 0) / root for s in squares.values()))
-    if model.activation.positively_homogeneous():
-        exact_mean, exact_variance = _at_points(model, layers, first.xx)
-        on = jnp.eye(len(x), dtype=bool)
-        mean = jnp.where(on, jnp.diag(exact_mean), _infinite_with(mean, exact_mean))
-        mean_error, error = (jnp.where(on, 0, e) for e in (mean_error, error))
-        for name in estimates:
-            value = _infinite_with(estimates[name], exact_variance)
-            estimates[name] = jnp.where(on, jnp.diag(exact_variance), value)
     variance, square_covariance = estimates.values()
+    infinite = [_is_infinite(model, layers, first.xx, order) for order in (1, 2)]
+    by_order = [alone[:, None] & alone[None, :] for alone in infinite]
+    mean, mean_error = _exact_where(by_order[0], jnp.inf, mean, mean_error)
+    variance, square_covariance, error = _exact_where(
+        by_order[1], jnp.inf, variance, square_covariance, error
+    )
+    if model.activation.positively_homogeneous():
+        by_mean, by_variance = _at_points(model, layers, first.xx)
+        on = jnp.eye(len(x), dtype=bool)
+        mean, mean_error = _exact_where(on, jnp.diag(by_mean), mean, mean_error)
+        variance, square_covariance, error = _exact_where(
+            on, jnp.diag(by_variance), variance, square_covariance, error
+        )
     return _summary(mean, variance, square_covariance, mean_error, error)
+
+
+def _exact_where(known: Array, value: Array | float, *estimates: Array) -> tuple[Array, ...]:
+    """The estimates with a known value, and the error, which comes last, with 0 there."""
+    *values, error = estimates
+    return *(jnp.where(known, value, v) for v in values), jnp.where(known, 0, error)
+
+
+def _is_infinite(model: AbstractArchitecture, layers: list[Layer], k: Array, order: float) -> Array:
+    """Whether `E Σ^order` is infinite at points of variance `k`, by what `tail_index` says.
+
+    `E |φ(ζ)|^(2 r)` grows like `k^(g r)` for `φ` that grows like `|z|^g`: a moment of order `r`
+    behind a layer needs that of order `r` of its jumps, and of order `g r` before it. Behind
+    random kernels an exponential has no moments: the kernel has at least log-normal tails.
+    """
+    growth, activation = model.activation.growth(), model.activation
+    random = [not layer.is_gaussian for layer in layers]
+    infinite = jnp.zeros(k.shape, bool)
+    for i, layer in enumerate(layers):
+        later = len(layers) - 1 - i
+        passed = order * growth**later if growth < jnp.inf or later == 0 else jnp.inf
+        second = activation.second_moment(jnp.minimum(k, 1))
+        if random[i]:
+            own = passed > 0 and ~_has_moment(layer, passed)
+            infinite |= own & (second > 0)
+        k = layer.bias_scale**2 + layer.weight_scale**2 * second
+    return infinite
+
+
+def _has_moment(layer: Layer, order: float) -> Array:
+    """Whether the sum of the jumps of a layer has a finite moment."""
+    if order in (1, 2):
+        return jnp.isfinite(jnp.asarray(layer.levy.moment(float(order))))
+    return jnp.asarray(layer.levy.index_at_infinity > order)
 
 
 def _behind(model: AbstractArchitecture, layer: Layer, pair: Pair) -> tuple[Array, Array]:
@@ -149,23 +205,18 @@ def _behind(model: AbstractArchitecture, layer: Layer, pair: Pair) -> tuple[Arra
 
 
 def _at_points(model: AbstractArchitecture, layers: list[Layer], k: Array) -> tuple[Array, Array]:
-    """The recursion of `E Σ` and `E Σ²` at single points, where `E φ² ∝ k` and `E φ⁴ ∝ k²`."""
+    """Mean and variance at single points, where `E φ² ∝ k` and `E φ⁴ ∝ k²`; nothing cancels."""
     one = jnp.ones((), k.dtype)
     by_two = model.activation.second_moment(one)
     by_four = model.activation.square_kernel(one, one, one)
-    mean, square = k, k**2
+    mean, variance = k, jnp.zeros_like(k)
     for layer in layers:
         total, second = _total_moments(layer, k.dtype)
         gain, bias = layer.weight_scale**2, layer.bias_scale**2
-        passed = times(gain * by_two * mean, total)
-        square = (
-            bias**2
-            + 2 * bias * passed
-            + times(gain**2 * square, (total * by_two) ** 2 + second * by_four)
-        )
-        mean = bias + passed
-    finite = jnp.isfinite(mean)
-    return mean, jnp.where(finite, square - jnp.where(finite, mean, 0) ** 2, jnp.inf)
+        fresh = times(by_four * (variance + mean**2), second)
+        variance = gain**2 * (fresh + times(times(variance, by_two * total), by_two * total))
+        mean = bias + times(gain * by_two * mean, total)
+    return mean, variance
 
 
 def _total_moments(layer: Layer, dtype: jnp.dtype) -> tuple[Array, Array]:
@@ -176,22 +227,19 @@ def _total_moments(layer: Layer, dtype: jnp.dtype) -> tuple[Array, Array]:
     return first + layer.location, second
 
 
-def _infinite_with(estimate: Array, exact: Array) -> Array:
-    infinite = jnp.isinf(exact)
-    return jnp.where(infinite[:, None] | infinite[None, :], jnp.inf, estimate)
-
-
 def _summary(
     mean: Array, variance: Array, square_covariance: Array, mean_error: Array, error: Array
 ) -> Moments:
     m, v = jnp.diagonal(mean), jnp.diagonal(variance)
-    ratio = v / m**2
+    finite = (v > 0) & (v < jnp.inf)
+    ratio = jnp.where(finite, v, 0) / jnp.where(finite, m, 1) ** 2
+    infinite = jnp.isinf(v)
     return Moments(
         mean=mean,
         variance=variance,
         square_covariance=square_covariance,
-        kurtosis=3 * (1 + ratio),
-        square_correlation=ratio / (2 + 3 * ratio),
+        kurtosis=jnp.where(infinite, jnp.inf, 3 * (1 + ratio)),
+        square_correlation=jnp.where(infinite, 1 / 3, ratio / (2 + 3 * ratio)),
         mean_error=mean_error,
         variance_error=error,
     )

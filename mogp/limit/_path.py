@@ -1,15 +1,18 @@
 """Draws of functions from the limit, to be evaluated at any points later."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from mogp._checks import check_count, check_inputs
+from mogp._checks import check_count, check_key
 from mogp.architecture import AbstractArchitecture
+from mogp.limit._arguments import as_points, check_numbers, named_options, numbers_as_arrays
 from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
 from mogp.limit._recursion import Pair, diffuse_step, input_pair, layers_of, precise_matmul
 
@@ -46,15 +49,15 @@ class Path(eqx.Module):
         """Size of a point."""
         return self.weights[0].shape[-1]
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: ArrayLike) -> Float[Array, "n num_outputs"]:
         """Values of the function, of shape (n, num_outputs), at points of shape (n, d)."""
         return self._at(x, _values)
 
-    def features(self, x: Array) -> Array:
+    def features(self, x: ArrayLike) -> Float[Array, "n width"]:
         """`√λ_j φ(ζ_j(x))` of the nodes of the last hidden layer, of shape (n, width)."""
         return self._at(x, _features)
 
-    def design(self, x: Array) -> Array:
+    def design(self, x: ArrayLike) -> Float[Array, "n width_and_one"]:
         """What the weights behind the last hidden layer multiply, of shape (n, 1 + width).
 
         The column `σ_b` for the bias, and `σ_v √λ_j φ(ζ_j(x))`: `design(x) @ w` for standard normal
@@ -62,37 +65,39 @@ class Path(eqx.Module):
         """
         return self._at(x, _design)
 
-    def kernel(self, x: Array, y: Array | None = None) -> Array:
+    def kernel(self, x: ArrayLike, y: ArrayLike | None = None) -> Float[Array, "n m"]:
         """The kernel of this draw on points of shapes (n, d) and (m, d), of shape (n, m).
 
         None stands for `x` in place of `y`.
         """
-        if y is not None:
-            check_inputs("y", y, self.in_size)
-        check_inputs("x", x, self.in_size)
-        return pair_of(self, x, x if y is None else y).xy
+        left = as_points(x, self.in_size)
+        right = left if y is None else as_points(y, self.in_size, "y")
+        what = f"the kernel matrix of {len(left)} and {len(right)} points"
+        check_numbers(what, len(left) * len(right), left, "kernel_product or blocks of points")
+        return pair_of(self, left, right).xy
 
-    def variance(self, x: Array) -> Array:
+    def variance(self, x: ArrayLike) -> Float[Array, " n"]:
         """The diagonal of the kernel, of shape (n,), without the matrix."""
-        check_inputs("x", x, self.in_size)
-        return pair_of(self, x, x[:1]).xx
+        points = as_points(x, self.in_size)
+        return pair_of(self, points, points[:1]).xx
 
-    def kernel_product(self, x: Array, vectors: Array) -> Array:
+    def kernel_product(self, x: ArrayLike, vectors: Float[Array, "n k"]) -> Float[Array, "n k"]:
         """The kernel matrix times vectors of shape (n, k), without the matrix: `O(n)` memory."""
-        if vectors.ndim != 2 or len(vectors) != len(x):
-            raise ValueError(f"vectors must have shape ({len(x)}, k), got {vectors.shape}")
-        return self._at(x, _product, vectors)
+        points = as_points(x, self.in_size)
+        if vectors.ndim != 2 or len(vectors) != len(points):
+            raise ValueError(f"vectors must have shape ({len(points)}, k), got {vectors.shape}")
+        return self._at(points, _product, vectors)
 
-    def _at(self, x: Array, function: Callable[..., Any], *others: Array) -> Any:
-        check_inputs("x", x, self.in_size)
-        return _compiled(function, self, x, *others)
+    def _at(self, x: ArrayLike, function: Callable[..., Any], *others: Array) -> Any:
+        return _compiled(function, numbers_as_arrays(self), as_points(x, self.in_size), *others)
 
 
+@named_options
 def sample_path(
     model: AbstractArchitecture,
     in_size: int,
     *,
-    key: Array,
+    key: PRNGKeyArray,
     num_outputs: int = 1,
     num_jumps: NumJumps = None,
     num_diffuse: int = 256,
@@ -106,14 +111,15 @@ def sample_path(
         key: a random key.
         num_outputs: the number of outputs of the function.
         num_jumps: as in `sample_kernel`.
-        num_diffuse: the number of nodes in each layer that carry the diffuse part together.
         tolerance: as in `sample_kernel`.
+        num_diffuse: the number of nodes in each layer that carry the diffuse part together.
 
     Returns:
         The function, which any number of points may be given to, any number of times.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, or the nodes are larger than the memory.
+        TypeError: as `sample_kernel`.
 
     Example:
         >>> import jax
@@ -125,10 +131,13 @@ def sample_path(
     """
     sizes = check_count("in_size", in_size), check_count("num_outputs", num_outputs)
     diffuse = check_count("num_diffuse", num_diffuse)
+    check_key(key)
     layers = layers_of(model)
     num = numbers_of_jumps(layers, model.activation, num_jumps, tolerance)
     by_jump, by_weight, by_bias = jax.random.split(key, 3)
     widths = (sizes[0], *(n + diffuse for n in num), sizes[1])
+    size = sum(w * (1 + v) for v, w in itertools.pairwise(widths))
+    check_numbers(f"a path of widths {widths}", size, jnp.zeros(()), "fewer jumps")
     weights, biases = _weights(widths, by_weight, by_bias)
     return Path(model, weights, biases, draw_jumps(layers, num, by_jump, ()), diffuse)
 

@@ -6,9 +6,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from mogp._checks import check_count, check_inputs
+from mogp._checks import check_count, check_key
+from mogp.limit._arguments import as_points, check_numbers
 
 
 @runtime_checkable
@@ -41,8 +43,11 @@ class Prediction(NamedTuple):
         variance: at each point, of shape (n,); the same for all outputs.
     """
 
-    mean: Array
-    variance: Array
+    mean: Float[Array, "n num_outputs"]
+    variance: Float[Array, " n"]
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self)
 
 
 class LeaveOneOut(NamedTuple):
@@ -54,9 +59,12 @@ class LeaveOneOut(NamedTuple):
         log_density: `log p(y_i | y_-i)`, of shape (n, num_outputs).
     """
 
-    mean: Array
-    variance: Array
-    log_density: Array
+    mean: Float[Array, "n num_outputs"]
+    variance: Float[Array, " n"]
+    log_density: Float[Array, "n num_outputs"]
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self)
 
 
 class Regression(eqx.Module):
@@ -87,7 +95,7 @@ class Regression(eqx.Module):
     def leave_one_out(self) -> LeaveOneOut:
         """Every observation predicted from the others, without refitting."""
 
-    def predict(self, x: Array) -> Prediction:
+    def predict(self, x: ArrayLike) -> Prediction:
         """Mean and variance of the function at new points, of shape (m, d).
 
         Raises:
@@ -95,7 +103,9 @@ class Regression(eqx.Module):
         """
         return self._predicted(self._new(x))
 
-    def sample(self, x: Array, *, key: Array, num_samples: int = 1) -> Array:
+    def sample(
+        self, x: ArrayLike, *, key: PRNGKeyArray, num_samples: int = 1
+    ) -> Float[Array, "num_samples m num_outputs"]:
         """Draws of the function at new points.
 
         Args:
@@ -109,7 +119,11 @@ class Regression(eqx.Module):
         Raises:
             ValueError: if an argument is out of range.
         """
-        return self._drawn(self._new(x), key, check_count("num_samples", num_samples))
+        check_key(key)
+        points, num = self._new(x), check_count("num_samples", num_samples)
+        size = num * len(points) * self.y.shape[1]
+        check_numbers(f"{num} draws on {len(points)} points", size, self.x, "fewer draws or points")
+        return self._drawn(points, key, num)
 
     @abc.abstractmethod
     def _predicted(self, x: Array) -> Prediction: ...
@@ -117,9 +131,8 @@ class Regression(eqx.Module):
     @abc.abstractmethod
     def _drawn(self, x: Array, key: Array, num_samples: int) -> Array: ...
 
-    def _new(self, x: Array) -> Array:
-        check_inputs("x", x, self.x.shape[1])
-        return jnp.asarray(x, self.x.dtype)
+    def _new(self, x: ArrayLike) -> Array:
+        return as_points(x, self.x.shape[1]).astype(self.x.dtype)
 
     def _left_out(self, solved: Array, variance: Array) -> LeaveOneOut:
         """From `(K + noise_scale² I)⁻¹ y`, and the variances of an observation given the others."""

@@ -12,6 +12,7 @@ from mogp._arrays import Real
 from mogp.activations import Activation
 from mogp.architecture import AbstractArchitecture
 from mogp.levy import LevyMeasure, NoJumps
+from mogp.limit._arguments import numbers_as_arrays
 from mogp.priors import Deterministic
 
 
@@ -67,9 +68,10 @@ def layers_of(model: AbstractArchitecture) -> list[Layer]:
 def skeleton(model: AbstractArchitecture) -> AbstractArchitecture:
     """The model with `Deterministic` priors, for computations to which the jumps are given.
 
-    All models with the same activation and scales then share what is compiled.
+    All models with the same activation and depth then share what is compiled.
     """
-    return eqx.tree_at(lambda m: m.priors, model, (Deterministic(),) * model.depth)
+    bare = eqx.tree_at(lambda m: m.priors, model, (Deterministic(),) * model.depth)
+    return numbers_as_arrays(bare)
 
 
 def input_pair(model: AbstractArchitecture, x: Array, y: Array) -> Pair:

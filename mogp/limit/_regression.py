@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.linalg import cho_solve, solve_triangular
+from jax.typing import ArrayLike
 
 from mogp._arrays import Real
-from mogp._checks import check_between, check_choice, check_inputs, check_memory, check_outputs
+from mogp._checks import check_between, check_choice
 from mogp.architecture import AbstractArchitecture
+from mogp.limit._arguments import as_observations, as_points, check_numbers, numbers_as_arrays
 from mogp.limit._gaussian import check_regime, gp_kernel, gp_pair
 from mogp.limit._linalg import cholesky, definite_cholesky, inverse, log_normal, rounding
 from mogp.limit._low_rank import low_rank
@@ -23,8 +25,8 @@ Source: TypeAlias = AbstractArchitecture | Features
 
 def condition(
     source: Source,
-    x: Array,
-    y: Array,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     path: Path | None = None,
     noise_scale: Real,
@@ -49,8 +51,8 @@ def condition(
             has a kernel of its own, to which its extra nodes are an approximation.
 
     Returns:
-        The posterior. In single precision, noise that is lost in the rounding of the kernel is
-        raised to about it, rather than giving NaN.
+        The posterior. Its `error` says what rounding does to it: `"dense"` raises noise that is
+        lost in the rounding of the kernel matrix to about that, rather than giving NaN.
 
     Raises:
         ValueError: if an argument is out of range or does not fit, rows of `x` or `y` are not
@@ -68,33 +70,34 @@ def condition(
     """
     check_choice("method", method, ("dense", "low_rank"))
     source = source if path is None else path
-    check_inputs("x", x, source.in_size if isinstance(source, Features) else None)
+    points = as_points(x, source.in_size if isinstance(source, Features) else None)
     check_between("noise_scale", noise_scale, 0)
     if jnp.ndim(noise_scale) != 0:
         raise ValueError(f"noise_scale must be one number, got shape {jnp.shape(noise_scale)}")
     parameters = [leaf for leaf in jax.tree.leaves(source) if eqx.is_inexact_array(leaf)]
-    dtype = jnp.result_type(x, *parameters)
-    y = check_outputs("y", y, len(x), dtype)
-    x, noise = jnp.asarray(x, dtype), jnp.asarray(noise_scale, dtype)
+    dtype = jnp.result_type(points, *parameters)
+    targets = as_observations(y, len(points), dtype)
+    data = points.astype(dtype), targets, jnp.asarray(noise_scale, dtype)
     if method == "low_rank":
         if not isinstance(source, Features):
             raise ValueError(
                 "source must have finitely many nodes for method 'low_rank', a draw of sample_path "
                 f"or a network, got {type(source).__name__}"
             )
-        return low_rank(source, x, y, noise)
+        return low_rank(numbers_as_arrays(source), *data)
     if isinstance(source, AbstractArchitecture):
         check_regime(
             source,
             "condition on a draw with path=model.sample_path(…), or sample the "
             "posterior with inference.nuts",
         )
-    check_memory(
-        f"the kernel matrix of {len(x)} points, with its factor,",
-        2 * len(x) ** 2 * dtype.itemsize,
+    check_numbers(
+        f"the kernel matrix of {len(points)} points, with its factor,",
+        2 * len(points) ** 2,
+        targets,
         'method="low_rank" and a draw of sample_path',
     )
-    return _dense(source, x, y, noise)
+    return _dense(numbers_as_arrays(source), *data)
 
 
 class DenseRegression(Regression):
