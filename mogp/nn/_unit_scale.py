@@ -33,11 +33,6 @@ def unit_scales(activation: Activation, in_size: int, gain: float) -> Scales:
     Each term is given half of the variance: `γ_U² = g/(2A)`, `γ_v² = g/(2B)`. The mean of K
     components divides the variance by K, so `g = K`; under a prior on the weights of the
     components, `Σ_k λ_k ≈ 1` keeps it, so `g = 1`. The means over `m` are Gauss-Hermite sums.
-
-    Args:
-        activation: `φ`.
-        in_size: `d`.
-        gain: `g`, the variance of the output of one component.
     """
     nodes, weights = hermite_rule(64)
     with jax.ensure_compile_time_eval():

@@ -292,6 +292,8 @@ def test_a_layer_counts_its_parameters(covariance, key):
         ({"rank": 1}, "rank is for covariance=\"low_rank\", got 1 with 'diagonal'"),
         ({"init_scale": "one"}, "init_scale must be one of"),
         ({"init_scale": -1.0}, "init_scale must be above 0"),
+        ({"init_scale": 0.5j}, "init_scale must be above 0"),
+        ({"init_scale": np.ones(3)}, r"init_scale must be one number, got shape \(3,\)"),
         ({"prior": "horseshoe"}, "prior must be a Prior of mogp.priors or None"),
         ({"init_variances": "zero"}, "init_variances must be one of"),
         ({"compute_dtype": "int8"}, "compute_dtype must be a floating dtype or None, got 'int8'"),
@@ -420,8 +422,28 @@ def test_mixture_distance_against_scipy():
     a, b = (build("low_rank", seed=seed) for seed in (0, 3))
     flat = [m.with_arrays({"factors": jnp.zeros((4, 3, 3))}) for m in (a, b)]
     assert_close(distance(*flat, law="directions"), directions, rtol=1e-6)
-    permuted = jax.tree.map(lambda p: p[::-1] if eqx.is_array(p) else p, a)
-    assert_close(distance(a, permuted), 0.0, rtol=0, atol=1e-6 if X64 else 1e-2)
+
+
+def test_the_distance_of_a_mixture_from_itself_is_zero():
+    """Of equal arrays exactly, in any order; of other factors of the same matrices to rounding."""
+    for covariance in COVARIANCES:
+        layer = build(covariance)
+        permuted = jax.tree.map(lambda p: p[::-1] if eqx.is_array(p) else p, layer)
+        assert float(distance(layer, layer)) == float(distance(layer, permuted)) == 0
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))[0]
+    factors = {n: a @ rotation for n, a in layer.arrays().items() if "factors" in n}
+    assert float(distance(layer, layer.with_arrays(factors))) < (1e-14 if X64 else 1e-5)
+
+    # A distance far below the root of the rounding of its terms, and its derivative.
+    def moved(step):
+        change = {"factors": layer.arrays()["factors"] * (1 + step)}
+        return distance(layer, layer.with_arrays(change), law="directions")
+
+    step = 1e-11 if X64 else 1e-4
+    root = np.asarray(layer.arrays()["factors"])
+    expected = math.sqrt(np.mean(np.sum(root**2, (1, 2))))
+    assert_close(moved(step) / step, expected, rtol=1e-4)
+    assert_close(jax.grad(moved)(0.1), expected, rtol=1e-6)
 
 
 def test_bad_arguments_of_particles_and_distances(key):
@@ -434,11 +456,16 @@ def test_bad_arguments_of_particles_and_distances(key):
         nn.mixture_distance(layer, nn.GMLayer(3, 2, 5, key=key))
     with pytest.raises(ValueError, match="equal weight: prior=None"):
         nn.mixture_distance(layer, nn.GMLayer(3, 2, 4, prior=priors.Horseshoe(), key=key))
+    with pytest.raises(ValueError, match=r"second must be an nn\.GMLayer, got MeanFieldLayer"):
+        nn.mixture_distance(layer, nn.MeanFieldLayer(3, 2, 4, key=key))
     with pytest.raises(ValueError, match="law must be one of"):
         nn.mixture_distance(layer, layer, law="marginal")
     beta, omega = jnp.ones((6, 3)), jnp.ones((2, 6))
     with pytest.raises(ValueError, match=r"must have shapes \(m, d\) and \(L, m\)"):
         nn.fit_mixture(beta, omega.T, 2, key=key)
+    for wrong in (beta * jnp.nan, beta + 1j):
+        with pytest.raises(ValueError, match="directions must be f"):
+            nn.fit_mixture(wrong, omega, 2, key=key)
     with pytest.raises(ValueError, match="components must be at most the 6 neurons, got 7"):
         nn.fit_mixture(beta, omega, 7, key=key)
     with pytest.raises(ValueError, match="floor must be at least 0"):

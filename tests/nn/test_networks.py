@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from closeness import X64, assert_close
 from jax.test_util import check_grads
@@ -72,6 +73,17 @@ def test_every_module_takes_any_leading_dimensions_and_composes(name, networks):
     assert y.shape == (4, 6, 2)
     assert_close(mapped, y, rtol=1e-10)
     assert_close(network(x[0, 0]), y[0, 0], rtol=1e-10)  # not compiled
+    assert_close(network(np.asarray(x[0, 0]).tolist()), y[0, 0], rtol=1e-6)
+    for table in (pd.DataFrame(np.asarray(x[0])), np.ones((6, 3), int), np.ones((6, 3), bool)):
+        found = jax.eval_shape(lambda table=table: network(table))
+        assert (found.shape, found.dtype) == ((6, 2), y.dtype)
+    assert jax.eval_shape(lambda: network(np.zeros((0, 3)))).shape == (0, 2)
+    for wrong in (x[..., :2], np.ones((3, 4)), 1.0, [[1.0, 2.0]]):
+        with pytest.raises(ValueError, match=r"x must have shape \(…, 3\), got \("):
+            network(wrong)
+    for wrong in (x + 1j, np.array(["a", "b", "c"]), np.array([None] * 3)):
+        with pytest.raises(ValueError, match="x must hold real numbers, got"):
+            network(wrong)
     assert chained.shape == (6, 2)
     assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))
     assert len(repr(network)) < 1000
@@ -179,6 +191,7 @@ def test_networks_can_be_built_inside_jit_with_traced_parameters(key):
         ({"in_size": 0}, "in_size must be an integer of at least 1, got 0"),
         ({"out_size": -1}, "out_size must be an integer of at least 1, got -1"),
         ({"width": 0}, "width must be an integer of at least 1, got 0"),
+        ({"width": 3.0}, "width must be an integer of at least 1, got 3.0"),
         ({"width": (3, 4, 5)}, r"width must be one number, or one for each hidden layer \(1\)"),
         ({"priors": []}, "priors must be a list with one Prior a hidden layer"),
         ({"priors": priors.Horseshoe()}, "priors must be a list with one Prior a hidden layer"),
@@ -199,12 +212,50 @@ def test_bad_arguments_of_dependent_mlp(change, message, key):
         )
 
 
+def test_numbers_of_other_kinds_are_numbers(key):
+    model = MoGP([priors.Horseshoe()] * 2)
+    for width in (np.int64(3), [3, 3], np.array([3, 3]), (3, np.int32(3))):
+        shapes = jax.eval_shape(lambda width=width: model.network(2, np.int64(1), width, key=key))
+        assert shapes.widths == (3, 3)
+    assert nn.GMLayer(2, 1, 3, init_scale=jnp.asarray(0.5), key=key).prior_scales[0][1] == 0.5
+
+
+HUGE = 10**12
+MAKERS = {
+    "network": lambda **o: MoGP([priors.Horseshoe()]).network(2, 1, **{"width": 3} | o),
+    "mean field": lambda **o: nn.MeanFieldLayer(2, 1, **{"width": 3} | o),
+    "diagonal": lambda **o: nn.GMLayer(2, 1, o.pop("width", 3), **o),
+    "full": lambda **o: nn.GMLayer(2, 1, o.pop("width", 3), covariance="full", **o),
+    "variances": lambda **o: nn.start_variances(priors.Horseshoe(), o.pop("width", 3), **o),
+    "neurons": lambda **o: nn.gm_particles(LAYER, o.pop("width", 3), **o),
+    "as mean field": lambda **o: nn.to_mean_field(LAYER, **{"width": 3} | o),
+    "mixture": lambda **o: nn.fit_mixture([[1.0], [2.0]], [[1.0, 2.0]], 1, **o),
+}
+LAYER = nn.GMLayer(2, 1, 3, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_keys_and_memory_are_looked_at_first(name, key):
+    make = MAKERS[name]
+    for wrong, use in ((0, 0), (7, 7), (None, 0), ("key", 0), (1.5, 0)):
+        message = rf"key must be a random key, got .*: use jax\.random\.key\({use}\)"
+        with pytest.raises(ValueError, match=message):
+            make(key=wrong)
+    with pytest.raises(ValueError, match=r"must be one random key, got \(2,\) of them: use jax.vm"):
+        make(key=jax.random.split(key))
+    if name != "mixture":
+        with pytest.raises(ValueError, match=r"would take .* GiB, more than the memory of"):
+            make(width=HUGE, key=key)
+
+
 def test_bad_arguments_of_mean_field_layers(key):
     for change, message in (
         ({"in_size": 0}, "in_size must be an integer of at least 1"),
         ({"out_size": 0}, "out_size must be an integer of at least 1"),
         ({"width": 0}, "width must be an integer of at least 1"),
         ({"init_scale": 0.0}, "init_scale must be above 0"),
+        ({"init_scale": 1j}, "init_scale must be above 0, got 1j"),
+        ({"init_scale": [1.0, 2.0]}, r"init_scale must be one number, got shape \(2,\)"),
     ):
         with pytest.raises(ValueError, match=message):
             nn.MeanFieldLayer(**({"in_size": 2, "out_size": 1, "width": 3} | change), key=key)

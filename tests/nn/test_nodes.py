@@ -193,6 +193,30 @@ def test_layers_are_found_and_exchanged(name, models):
             call(model, [])
 
 
+def test_what_is_no_number_of_a_node_or_variance_is_refused(models):
+    """Indices out of range would be moved into it by JAX without a word."""
+    model = models["network"]
+    assert nn.take(model, [[3, 0], np.array([4])]).widths == (2, 1)
+    for kept in ([4], [-1], [1, 1]):
+        with pytest.raises(ValueError, match=r"kept must hold different numbers in \[0, 4\), got"):
+            nn.take(model, [kept, [0]])
+    for kept in ([0.0], [True, False, True, True], [], [[0]], 0):
+        with pytest.raises(ValueError, match=r"kept must hold numbers of nodes, integers of shape"):
+            nn.take(model, [kept, [0]])
+    same = nn.with_log_variances(model, [[0.0] * 4, np.zeros(5)])
+    assert same.log_variances[0].dtype == model.log_variances[0].dtype
+    with pytest.raises(ValueError, match=r"values must have the shapes \[\(4,\), \(5,\)\], got"):
+        nn.with_log_variances(model, [jnp.zeros(5), jnp.zeros(5)])
+    with pytest.raises(ValueError, match="must be logarithms of node variances, got NaN"):
+        nn.with_log_variances(model, [jnp.full(4, jnp.nan), jnp.zeros(5)])
+    with pytest.raises(ValueError, match="layers must be layers of nodes, got int"):
+        nn.with_nodes(model, [1, 2])
+    with pytest.raises(ValueError, match=r"prior must be a Prior of mogp\.priors, got 'h'"):
+        nn.start_variances("h", 3, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="architecture must be a MoGP, got Horseshoe"):
+        nn.network(priors.Horseshoe(), 3, 2, 4, key=jax.random.key(0))
+
+
 @EACH
 def test_stacks_of_models_are_made_and_used_by_vmap(name, models):
     """Two models, each the same as alone."""

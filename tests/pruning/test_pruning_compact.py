@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from closeness import assert_close
 from pruning_cases import (
@@ -76,11 +77,22 @@ def test_fractions(network, keep, importance):
 def test_numbers_of_nodes(network):
     """`nodes=` in place of a fraction, one number or one a layer."""
     assert pruning.compact(network, nodes=4, importance="norm").widths == (4, 4)
-    small = pruning.compact(network, nodes=(5, 4), importance="norm")
+    small = pruning.compact(network, nodes=np.array([5, 4]), importance="norm")
     same = pruning.compact(network, 0.4, importance="norm")
     np.testing.assert_array_equal(small.log_variances[1], same.log_variances[1])
     same = pruning.mask(network, nodes=(5, 4), importance="norm")
     assert_close(apply(same), apply(small), rtol=1e-6, atol=1e-9)
+
+
+def test_lists_and_tables_are_data(network):
+    """And booleans are labels; the curve prints shapes."""
+    table, binary = pd.DataFrame(np.asarray(X)), np.asarray(Y) < 2
+    found = pruning.curve(network, table, pd.Series(np.asarray(Y)), [0.4], x_train=table)
+    same = pruning.curve(network, X, Y, [0.4])
+    assert_close(found.nll, same.nll, 1e-12)
+    assert repr(found).startswith("Curve(") and "array" not in repr(found).lower()  # noqa: PT018
+    listed = pruning.curve(network, np.asarray(X).tolist(), binary.tolist(), [0.4])
+    assert_close(listed.nll, pruning.curve(network, X, binary.astype(int), [0.4]).nll, 1e-6)
 
 
 def test_budgets_of_masks_and_of_stacks(network, stack):
@@ -200,6 +212,18 @@ def test_stacks_are_pruned_as_their_networks(stack, repair):
         ({"repair": True}, "repair needs x_train"),
         ({"repair": True, "x_train": jnp.zeros((9, 5))}, r"x_train must have shape \(n, 6\)"),
         ({"ridge": 0.0}, "ridge must be above 0"),
+        ({"ridge": 1j}, "ridge must be above 0"),
+        ({"ridge": [0.1]}, r"ridge must be one number and repair True or False, got \[0.1\]"),
+        ({"repair": "no", "x_train": X}, "repair True or False, got 0.0001 and 'no'"),
+        ({"keep": 0.5}, "keep must be a list of fractions, got 0.5"),
+        ({"keep": ["a"]}, r"keep must be in \(0, 1\], got a"),
+        ({"importance": "random", "key": 0}, r"got 0: use jax\.random\.key\(0\)"),
+        ({"importance": ["norm"]}, "importance must be one of"),
+        ({"x": X + 1j}, "x must be floating point, got complex"),
+        ({"x": X[None]}, r"x must have shape \(n, 6\)"),
+        ({"y": Y[:, None]}, r"y must have shape \(64,\), one label a row"),
+        ({"y": Y + 0.0}, "y must be integer class labels, got float"),
+        ({"y": Y - 1}, r"y must lie in \[0, 4\), the network has 4 outputs; got labels from -1"),
     ],
 )
 def test_bad_arguments_of_curve(change, message, network):
@@ -209,8 +233,12 @@ def test_bad_arguments_of_curve(change, message, network):
 
 def test_bad_arguments_of_compact_and_mask(network, stack):
     for verb in (pruning.compact, pruning.mask):
-        with pytest.raises(ValueError, match=r"keep must be in \(0, 1\], got 0.0"):
-            verb(network, 0.0)
+        for keep in (0.0, True, "a", [0.5], 1j, float("nan"), 0):
+            with pytest.raises(ValueError, match=r"keep must be in \(0, 1\], got"):
+                verb(network, keep)
+        for nodes in (0, 3.0, True, "ab", 1j, [3.0, 2.0]):
+            with pytest.raises(ValueError, match="nodes must be an integer of at least 1, got"):
+                verb(network, nodes=nodes, importance="norm")
         message = r"keep is a fraction in \(0, 1\], got the whole number 5; .* use nodes=5"
         with pytest.raises(ValueError, match=message):
             verb(network, 5)
@@ -222,8 +250,6 @@ def test_bad_arguments_of_compact_and_mask(network, stack):
             verb(network, nodes=10, importance="norm")
         with pytest.raises(ValueError, match=r"nodes must be one number, or one for each .* \(2\)"):
             verb(network, nodes=[3, 3, 3], importance="norm")
-        with pytest.raises(ValueError, match="nodes must be an integer of at least 1, got 0"):
-            verb(network, nodes=0, importance="norm")
         with pytest.raises(ValueError, match="needs x_train"):
             verb(network, 0.5)
     with pytest.raises(ValueError, match="must be one network, got a stack"):

@@ -1,14 +1,19 @@
 """Shares of node variance that pruning loses, power laws, and tails of networks."""
 
 import math
+import re
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 from closeness import assert_close
-from scipy import integrate
+from scipy import integrate, special, stats
 from simulated import HORSESHOE, standard_error
 
 from mogp import MoGP, levy, priors, pruning
+from mogp.pruning.theory._compressibility import diffuse_lost
 
 
 def test_equal_nodes_lose_what_is_dropped(key):
@@ -51,6 +56,65 @@ def test_diffuse_nodes_that_differ_lose_less(prior, key):
     assert abs(limit.mean - finite.mean) < 4 * finite.mean_error + 2e-3
 
 
+class Drawn(dist.Gamma):
+    """A distribution of nodes that differ, without a cdf."""
+
+    def cdf(self, value):
+        raise NotImplementedError
+
+
+class Diffuse(priors.Prior):
+    """A user's prior: any distribution with its mean divided by the width, and no jumps."""
+
+    kind: str
+    spread: float = 1.5
+
+    def law(self, width):
+        if self.kind == "lognormal":
+            return dist.LogNormal(-jnp.log(width) - self.spread**2 / 2, self.spread)
+        if self.kind == "weibull":
+            return dist.Weibull(1 / (width * math.gamma(1.5)), 2.0)
+        return Drawn(2.0, 2.0 * width)
+
+    @property
+    def limit(self):
+        return priors.Limit(1.0, levy.NoJumps())
+
+
+def _lorenz(law, keep):
+    """What the smallest of nodes with a distribution of SciPy carry, by quadrature of quantiles."""
+    return integrate.quad(law.ppf, 0, 1 - keep, epsabs=0, epsrel=1e-10, limit=200)[0] / law.mean()
+
+
+@pytest.mark.parametrize(
+    ("prior", "law"),
+    [
+        (priors.GroupLasso(3.0), stats.gamma(2.0)),
+        (priors.GroupLasso(40.0), stats.gamma(20.5)),
+        (priors.InverseGamma(3.0), stats.invgamma(3.0)),
+        (priors.InverseGamma(1.2), stats.invgamma(1.2)),
+        (Diffuse("lognormal"), stats.lognorm(1.5)),
+        (Diffuse("weibull"), stats.weibull_min(2.0)),
+        (priors.Deterministic(), None),
+        (priors.InfinitelyDivisible(2.0, levy.Stable(0.5)), None),
+    ],
+    ids=str,
+)
+def test_what_the_smallest_nodes_carry_is_the_lorenz_curve_of_any_prior(prior, law):
+    """Whatever its class: from its distribution at a width."""
+    for keep in (0.003, 0.2, 0.65, 0.99):
+        expected = 1 - keep if law is None else _lorenz(law, keep)
+        assert_close(diffuse_lost(prior, keep), expected, 1e-8)
+    assert diffuse_lost(prior, 1.0) == 0
+
+
+def test_what_the_smallest_nodes_carry_of_traced_and_unknown_priors():
+    lost = jax.jit(lambda shape: diffuse_lost(priors.InverseGamma(shape), 0.2))(3.0)
+    assert_close(lost, 1 - special.gammainc(2, special.gammaincinv(3, 0.2)), 1e-9)
+    with pytest.raises(ValueError, match="needs a method cdf; or give a width"):
+        pruning.compressibility(Diffuse("drawn"), 0.2)
+
+
 def test_a_diffuse_part_and_jumps(key):
     """`E 1/(1 + Λ)` for `Λ ~ Gamma(2, 1)`, by quadrature; a fraction `κ` keeps `κ a`."""
     prior = priors.InfinitelyDivisible(1.0, levy.Gamma(2.0, 1.0))
@@ -66,9 +130,21 @@ def test_a_diffuse_part_and_jumps(key):
 
 
 def test_mistakes(key):
-    for keep in (0.0, 1.5, math.nan):
+    for keep in (0.0, 1.5, math.nan, 5, True, "a", 1j, [0.5, 2]):
         with pytest.raises(ValueError, match=r"keep must be in \(0, 1\]"):
             pruning.compressibility(HORSESHOE, keep)
+    with pytest.raises(ValueError, match="keep must have at least one fraction"):
+        pruning.compressibility(HORSESHOE, [])
+    for levels in ([], [2.0], ["a"]):
+        with pytest.raises(ValueError, match=r"levels must be in \(0, 1\), got"):
+            pruning.compressibility(HORSESHOE, 0.1, levels=levels)
+    with pytest.raises(ValueError, match=r"key must be a random key, got 0: use jax.random.key\(0"):
+        pruning.compressibility(HORSESHOE, 0.1, 100, key=0)
+    with pytest.raises(ValueError, match=r"the node variances would take .* GiB, more than the m"):
+        pruning.compressibility(HORSESHOE, 0.1, 10**12, key=key)
+    for arguments in ((0.5, 0), (0.5, 2.5), ("a", 3), (True, 3), (None, 3), (2.0, 3), (0.5, "a")):
+        with pytest.raises(ValueError, match=r"keep must be in|width must be an integer"):
+            pruning.num_kept(*arguments)
     with pytest.raises(ValueError, match="key must be given at a width"):
         pruning.compressibility(HORSESHOE, 0.1, 100)
     with pytest.raises(ValueError, match="prior_or_limit must be"):
@@ -95,6 +171,27 @@ def test_hill_estimates_power_laws():
     assert np.all(np.abs(tail.value - 1.5) < 4 * tail.error)
 
 
+def test_hill_has_no_bias():
+    """`E (k - 1) / Σ` for the sum of k exponential numbers: 4 standard errors of 40,000 samples."""
+    values = np.random.default_rng(1).pareto(0.7, (40_000, 12)) + 1
+    for num in (3, 11):
+        found = np.asarray(pruning.hill(values, num).value)
+        assert abs(found.mean() - 0.7) < 4 * standard_error(found)
+    found = pruning.hill(values, 11)
+    assert abs(np.std(found.value) / np.sqrt(np.mean(found.error**2)) - 1) < 0.05
+    assert np.all(np.isinf(pruning.hill(values[:3], 2).error))
+
+
+def test_hill_of_values_that_are_nearly_or_quite_equal():
+    steps = np.arange(8) * 1e-13
+    exact = 6 / np.sum(np.log1p(steps[1:]))
+    assert_close(pruning.hill(np.array(1 + steps), 7).value, exact, 2e-3)
+    equal = pruning.hill(np.ones(9))
+    assert equal.value == equal.error == np.inf
+    far = pruning.hill([1e300, 1e-300, 1e-300, 1e-300], 2)
+    assert_close(far.value, 1 / (600 * math.log(10)), 1e-12)
+
+
 def test_tails_of_a_network(key):
     network = MoGP([priors.Stable(0.5)]).network(3, 20, 5000, key=key)
     tails = pruning.weight_tails(network, 200)[0]
@@ -114,5 +211,20 @@ def test_mistakes_with_tails():
         pruning.hill(np.ones(3), 3)
     with pytest.raises(ValueError, match="values must be positive and finite"):
         pruning.hill(np.zeros(30))
-    with pytest.raises(ValueError, match="values must have at least two entries"):
-        pruning.hill(1.0)
+    for values in (1.0, [1.0, 2.0], np.ones((0, 9)), 1j * np.ones(9), ["a", "b", "c"]):
+        with pytest.raises(ValueError, match="values must have at least three entries, real numb"):
+            pruning.hill(values)
+    with pytest.raises(ValueError, match="num must be at least 2, got 1"):
+        pruning.hill(np.arange(1.0, 9.0), 1)
+    with pytest.raises(ValueError, match=r"prior_or_limit must be a mogp\.priors\.Prior or Lim"):
+        pruning.slopes("stable")
+    with pytest.raises(ValueError, match="place must be above 0, got -1"):
+        pruning.power_law(levy.Stable(0.5), -1.0)
+    with pytest.raises(ValueError, match=r"measure must be a measure of mogp\.levy, got Ho"):
+        pruning.power_law(HORSESHOE, 1.0)
+
+
+def test_results_print_shapes(key):
+    lost = pruning.compressibility(HORSESHOE, [0.1, 0.5])
+    assert re.fullmatch(r"Compressibility\(\s*mean=f\d\d\[2\],.*\)", repr(lost), re.DOTALL)
+    assert "array" not in repr(lost).lower()

@@ -1,16 +1,20 @@
 """The error of pruning, predicted: against formulas, simulated networks, and for honesty."""
 
+import itertools
 import math
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 from closeness import X64, assert_close
 from scipy import stats
 from simulated import HORSESHOE, ONE, largest, standard_error, trials
 
-from mogp import MoGP, priors, pruning
+from mogp import MoGP, activations, priors, pruning
+from mogp.pruning.theory._joint import Joint, changes
 
 POINTS = jnp.asarray(np.random.default_rng(5).normal(size=(3, 2)))
 STATISTICAL = [pytest.mark.statistical]
@@ -108,14 +112,17 @@ def test_mean_law_and_bounds_agree(activation, key):
 
 def test_numbers_of_nodes(key):
     """The 20 largest of a horseshoe leave `E Σ_(j>20) Γ_j^(-2) = Σ 1/((j-1)(j-2)) = 1/19`."""
-    found = pruning.error(MoGP([HORSESHOE]), x=ONE, nodes=20, key=key, num_samples=2000)
+    found = pruning.error(
+        MoGP([HORSESHOE]), x=np.ones((1, 3)).tolist(), nodes=20, key=key, num_samples=2000
+    )
     assert_close(found.mean, [1 / 19 / 2], 1e-6)
     draws = np.ravel(found.draws)
     assert abs(draws.mean() - 1 / 38) < 4 * standard_error(draws)
     assert list(found.nodes) == [20]
     # Of 2 jumps on average there are rarely three: Σ_(n < 3) P(J > n) are kept.
-    few = pruning.error(MoGP([priors.Bernoulli(2.0)]), x=ONE, nodes=3)
-    assert_close(few.nodes, [stats.poisson(2.0).sf([0, 1, 2]).sum()], 1e-9)
+    for nodes in (1, 3, 10**9):
+        few = pruning.error(MoGP([priors.Bernoulli(2.0)]), x=ONE, nodes=nodes)
+        assert_close(few.nodes, [stats.poisson(2.0).sf(np.arange(min(nodes, 40))).sum()], 1e-9)
     one = pruning.error(MoGP([HORSESHOE]), x=ONE, nodes=1)
     assert np.isinf(one.mean[0])
 
@@ -126,6 +133,58 @@ def test_nothing_pruned_changes_nothing(key):
         found = pruning.error(model, x=POINTS, key=key, num_samples=5, num_jumps=10, **rule)
         assert np.all(found.mean == 0)
         assert np.all(np.asarray(found.draws) == 0)
+
+
+class Half(priors.Prior):
+    """A user's prior without a limit."""
+
+    def law(self, width):
+        return dist.HalfNormal(1.0 / width)
+
+
+@pytest.mark.parametrize("prior", [Half(), priors.GroupLasso(3.0)])
+def test_a_width_needs_the_prior_at_the_width_only(prior, key):
+    """Against simulated networks; bounds of a bounded activation stay honest where kernels vary."""
+    model = MoGP([prior] * 2, "erf")
+    found = pruning.error(model, 0.02, POINTS, width=20, key=key, num_samples=300)
+    draws = np.asarray(found.draws)
+    spread = draws.std(0) / math.sqrt(len(draws))
+    assert np.all(np.abs(draws.mean(0) - found.mean) < 4 * spread)
+    assert np.all(found.lower <= found.mean - 4 * found.mean_error)
+    assert np.all(found.mean + 4 * found.mean_error < found.upper)
+    assert np.all(np.isfinite(found.mean_error))
+    if isinstance(prior, Half):
+        with pytest.raises(NotImplementedError, match="Half has no limit"):
+            pruning.error(model, 0.02, POINTS, key=key)
+
+
+@pytest.mark.skipif(not X64, reason="shares of the output far below single precision")
+@pytest.mark.parametrize("activation", ["relu", "erf"])
+def test_errors_far_below_rounding_keep_their_digits(activation, key):
+    """Slope one half between thresholds from 1e-12 to 1e-28, at all of 3 points and in the mean."""
+    model = MoGP([priors.Stable(0.5)] * 2, activation)
+    options = {"num_samples": 20, "num_jumps": 5, "key": key}
+    found = [pruning.error(model, e, POINTS, **options) for e in (1e-12, 1e-20, 1e-28)]
+    for far, near in itertools.pairwise(found):
+        ratio = np.asarray(far.draws) / np.asarray(near.draws)
+        assert_close(np.median(ratio, 0), 1e4, 2e-3)
+        assert np.all(np.asarray(near.draws) > 0)
+
+
+@pytest.mark.skipif(not X64, reason="an oracle of 50 digits")
+def test_how_far_a_homogeneous_activation_moves():
+    """`E (φ(ζ) - φ(ζ*))²` by the arc-cosine kernel at 50 digits, to the last ones."""
+    with mpmath.workdps(50):
+        for slope, e, share in itertools.product((0.0, 0.3), (1e-30, 1e-9, 1e-4, 0.5), (0.6, 1.0)):
+            k, moved, cross = mpmath.mpf(1.3), mpmath.mpf(e), mpmath.mpf(e) * share
+            other, mixed = k - 2 * cross + moved, k - cross
+            theta = mpmath.acos(mixed / mpmath.sqrt(k * other))
+            product = mpmath.sin(theta) + (mpmath.pi - theta) * mpmath.cos(theta)
+            relu = (k + other) / 2 - mpmath.sqrt(k * other) * product / mpmath.pi
+            exact = slope * moved + (1 - slope) ** 2 * relu
+            kind = activations.get("relu") if slope == 0 else activations.LeakyReLU(slope)
+            joint = Joint(*(jnp.array([[float(a)]]) for a in (k, cross, moved)))
+            assert_close(changes(kind, joint).error[0, 0], float(exact), 1e-12)
 
 
 # --- slopes ---------------------------------------------------------------------------------------
@@ -214,7 +273,9 @@ def test_under_jit_and_grad(key):
     assert_close(jax.jit(lambda s: mean(s, 1))(2.0), mean(2.0, 1), 1e-9)
 
 
-@pytest.mark.parametrize("threshold", [-1e-3, math.nan, math.inf, [0.1, -1.0]])
+@pytest.mark.parametrize(
+    "threshold", [-1e-3, math.nan, math.inf, [0.1, -1.0], "ab", 1j, True, [[0.1], [0.1]]]
+)
 def test_bad_thresholds(threshold):
     with pytest.raises(ValueError, match="threshold must be at least 0 and finite"):
         pruning.error(MoGP([HORSESHOE] * 2), threshold, ONE)
@@ -237,6 +298,21 @@ def test_mistakes(key):
             pruning.error(MoGP([HORSESHOE] * 2), 0.1, ONE, **options)
     with pytest.raises(ValueError, match=r"there are none: give pruning\.error a key"):
         _ = pruning.error(model, 0.1, ONE).relative
+    with pytest.raises(ValueError, match="model must be a MoGP, got Horseshoe"):
+        pruning.error(HORSESHOE, 0.1, ONE)
+    with pytest.raises(ValueError, match="nodes must be at most the width 10, got 11"):
+        pruning.error(model, x=ONE, nodes=11, width=10, key=key)
+    with pytest.raises(ValueError, match=r"got 0: use jax\.random\.key\(0\)"):
+        pruning.error(model, 0.1, ONE, key=0)
+    for options, what in (
+        ({"threshold": 0.1, "width": 10**9}, "the node variances"),
+        ({"nodes": 10**9}, "the jumps"),
+        ({"threshold": 0.1, "num_samples": 10**12}, "the covariances at the points"),
+    ):
+        with pytest.raises(ValueError, match=rf"{what} would take .* GiB, more than the memory"):
+            pruning.error(model, x=ONE, key=key, **options)
+    with pytest.raises(ValueError, match=r"the node variances would take .* GiB"):
+        pruning.nodes_for(model, 0.1, key=key, max_nodes=10**10)
     with pytest.raises(ValueError, match="num_jumps must be at least nodes = 9"):
         pruning.error(model, x=ONE, nodes=9, num_jumps=5, key=key)
     for keep in (0.0, 1.5, math.nan):

@@ -1,7 +1,9 @@
 """Networks as files that other programs read, and what they cost."""
 
 import dataclasses
+import hashlib
 import json
+import re
 
 import equinox as eqx
 import jax
@@ -10,16 +12,16 @@ import numpy as np
 import pytest
 from closeness import X64, assert_close
 from jax import export
-from pruning_cases import HORSESHOE, X, apply, build, kept_of, masked
+from pruning_cases import HORSESHOE, MODEL, X, apply, build, fast_key, kept_of, masked
 
-from mogp import MoGP, nn, pruning
+from mogp import MoGP, __version__, activations, nn, priors, pruning
 
 
 @pytest.fixture(scope="module")
 def wide():
     """Four hidden layers of 500 nodes on images, as in the paper."""
     model = MoGP([HORSESHOE] * 4, bias_scale=1.0)
-    return eqx.filter_jit(model.network)(784, 10, 500, key=jax.random.key(0))
+    return eqx.filter_jit(model.network)(784, 10, 500, key=fast_key(0))
 
 
 def test_a_twentieth_of_the_nodes_is_a_fiftieth_of_the_file(wide, tmp_path):
@@ -60,6 +62,7 @@ def test_files_say_what_the_network_says(name, tmp_path):
     with np.load(pruning.save(small, tmp_path / "small.npz")) as file:
         if name == "network":
             assert str(file["activation"]) == "ReLU()"
+            assert str(file["version"]) == __version__
             z = np.array(X) @ file["weights0"].T + file["biases0"]
             for i in (1, 2):
                 z = np.maximum(z, 0) @ file[f"weights{i}"].T + file[f"biases{i}"]
@@ -99,20 +102,96 @@ def test_a_double_precision_file_needs_double_precision(tmp_path):
         pruning.load(path, network)
 
 
+def crafted(path, body=None, **change):
+    """The file with another header or body, and the checksum that belongs to it."""
+    first, old = path.read_bytes().split(b"\n", 1)
+    header, body = json.loads(first) | change, old if body is None else body
+    del header["checksum"]
+    header["checksum"] = hashlib.sha256(json.dumps(header).encode() + body).hexdigest()
+    return json.dumps(header).encode() + b"\n" + body
+
+
 def test_damaged_files_are_refused(tmp_path):
-    network = build("own layer")
+    """Every flipped bit, every length, and headers that somebody made: never half-loaded."""
+    network = build("network")
+    path = pruning.save(network, str(tmp_path / "a.eqx"))
+    whole = path.read_bytes()
+    first, body = whole.split(b"\n", 1)
+    rng, damaged = np.random.default_rng(0), {}
+    for place in [*rng.integers(len(whole), size=60), len(first), len(first) - 3, len(whole) - 3]:
+        changed = bytearray(whole)
+        changed[place] ^= 1 << int(rng.integers(8))
+        damaged[f"bit at {place}"] = bytes(changed), ""
+    for size in (0, 1, 40, len(first), len(first) + 1, len(whole) // 2, len(whole) - 1):
+        damaged[f"{size} bytes"] = whole[:size], "" if size else "it is empty"
+    start = "it does not begin as an .eqx file"
+    damaged |= {
+        "more": (whole + b"0", "its checksum is another"),
+        "no JSON": (b"nothing\n", start),
+        "nested": (b"[" * 100_000 + b"\n" + body, start),
+        "list": (b"[1]\n" + body, start),
+        "format": (
+            first.replace(b'"format": 2', b'"format": 9') + b"\n" + body,
+            "format 9 of mogp",
+        ),
+        "longer body": (crafted(path, body + b"0"), "something else than its form says"),
+        "shorter body": (crafted(path, body[:200]), ""),
+        "no nodes": (crafted(path, widths=[0, 9]), "widths must be an integer of at least 1"),
+        "wide": (crafted(path, widths=[10**9, 9]), "widths"),
+        "no widths": (crafted(path, widths=None), ""),
+        "integers": (crafted(path, dtypes=["int32"] * 8), "it holds arrays of"),
+        "objects": (crafted(path, dtypes=["object"] * 8), ""),
+        "no form": (crafted(path, form=None), "network is None there, DependentMLP in like"),
+    }
+    for name, (content, reason) in damaged.items():
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="does not hold such a network") as error:
+            pruning.load(str(path), network)
+        assert reason in str(error.value), name
+
+
+def test_files_of_another_kind_of_network_are_refused_by_name(tmp_path):
+    network = build("network")
     path = pruning.save(network, tmp_path / "a.eqx")
-    first, body = path.read_bytes().split(b"\n", 1)
-    changed = bytearray(body)
-    changed[-3] ^= 1
-    path.write_bytes(first + b"\n" + bytes(changed))
-    with pytest.raises(ValueError, match="damaged: its checksum is another"):
-        pruning.load(path, network)
-    header = json.loads(first)
-    header["format"] = 2
-    path.write_bytes(json.dumps(header).encode() + b"\n" + body)
-    with pytest.raises(ValueError, match=r"does not hold such a network \(format 2 of mogp"):
-        pruning.load(path, network)
+    others = {
+        "layers[0].prior is Horseshoe there, Deterministic in like": eqx.tree_at(
+            lambda n: n.layers[0].prior, network, priors.Deterministic()
+        ),
+        "layers[1].activation is ReLU there, Erf in like": eqx.tree_at(
+            lambda n: n.layers[1].activation, network, activations.get("erf")
+        ),
+        "layers[0].prior_width is 12 there, 13 in like": MODEL.network(
+            6, 4, (13, 9), key=fast_key(0)
+        ),
+        "network is DependentMLP there, GMLayer in like": build("low rank"),
+        "changed shape": MODEL.network(5, 4, (12, 9), key=fast_key(0)),
+    }
+    for message, like in others.items():
+        with pytest.raises(ValueError, match=re.escape(message)):
+            pruning.load(path, like)
+    for call in (lambda p: pruning.load(p, network), lambda p: pruning.save(network, p)):
+        (tmp_path / "folder.npz").mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match="path must be a file, got the folder"):
+            call(str(tmp_path / "folder.npz"))
+    with pytest.raises(FileNotFoundError, match=r"none\.eqx"):
+        pruning.load(tmp_path / "none.eqx", network)
+
+
+@pytest.mark.parametrize("suffix", [".eqx", ".npz", ".stablehlo"])
+def test_a_full_disk_is_one_error_and_leaves_the_old_file(suffix, tmp_path):
+    """The system's limit on the size of files stands for the disk."""
+    resource = pytest.importorskip("resource")
+    network = build("network")
+    path = pruning.save(network, tmp_path / f"a{suffix}")
+    old, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        with pytest.raises(OSError, match=rf"a\{suffix} cannot be written: .* unchanged"):
+            pruning.save(network, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == old
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_mistakes_with_files(tmp_path):

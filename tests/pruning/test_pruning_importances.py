@@ -105,8 +105,17 @@ def test_importances_of_a_function(network):
     message = r"one array for each layer of nodes, of shapes \[\(12,\), \(9,\)\], got \[\(3,\)\]"
     with pytest.raises(ValueError, match=message):
         pruning.importances(network, lambda *_: [jnp.ones(3)])
-    with pytest.raises(ValueError, match="must give numbers, got NaN"):
-        pruning.importances(network, lambda *_: [jnp.full(12, jnp.nan), jnp.ones(9)])
+    for wrong in (jnp.full(12, jnp.nan), 1j * np.ones(12)):
+        with pytest.raises(ValueError, match="must give numbers, got NaN"):
+            pruning.importances(network, lambda *_, wrong=wrong: [wrong, jnp.ones(9)])
+    with pytest.raises(ValueError, match=r"one array for each layer of nodes, .* got 3"):
+        pruning.importances(network, lambda *_: 3)
+
+
+def test_importances_that_are_nan_are_an_error_and_not_an_order(network):
+    lost = nn.with_nodes(network, [n.with_outgoing(jnp.nan * n.weights.T) for n in network.layers])
+    with pytest.raises(ValueError, match='importance="norm" is NaN: network holds numbers that ar'):
+        pruning.compact(lost, 0.5, importance="norm")
 
 
 def test_importances_under_jit(network):
@@ -175,6 +184,12 @@ def test_budgets_are_their_definitions():
         shares = [s[0] / sum(s) if len(s) > 1 else np.inf for s in left]
         left[int(np.argmin(shares))].pop(0)
     assert [int(k.sum()) for k in kept["greedy"]] == list(map(len, left))
+
+
+def test_counts_that_are_none_are_refused():
+    for counts in ([0, 1], [9, 1], [1], [1.5, 1], 5, None, "a"):
+        with pytest.raises(ValueError, match=r"counts must be numbers of nodes, at most \[3 2\]"):
+            pruning.select([jnp.ones(3), [1.0, 2.0]], counts, "equal")
 
 
 def test_global_and_greedy_keep_a_node_of_a_layer_that_hardly_counts():

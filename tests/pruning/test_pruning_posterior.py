@@ -15,33 +15,33 @@ from pruning_cases import (
     Y,
     apply,
     build,
+    fast_key,
     logs,
     masked,
-    mlp,
     one_of,
-    own,
     score,
+    stacked,
 )
 
 from mogp import MoGP, inference, nn, pruning
 from mogp.pruning.trained import _repair
 
 
-def posterior_of(builder):
+def posterior_of(name):
     """Two chains of three draws, from the prior."""
-    keys = jax.random.split(jax.random.key(0), (2, 3))
-    sources = eqx.filter_jit(eqx.filter_vmap(eqx.filter_vmap(builder)))(keys)
-    return inference.Posterior(sources, inference.Categorical(4), X, Y, key=jax.random.key(1))
+    chains = [stacked([build(name, 3 * chain + draw) for draw in range(3)]) for chain in range(2)]
+    likelihood = inference.Categorical(4)
+    return inference.Posterior(stacked(chains), likelihood, X, Y, key=fast_key(1))
 
 
 @pytest.fixture(scope="module")
 def posterior():
-    return posterior_of(mlp)
+    return posterior_of("network")
 
 
 @pytest.mark.parametrize("kind", ["network", "own layer"])
 def test_draws_of_a_chain_keep_the_nodes_that_are_best_on_average(kind, posterior):
-    posterior = posterior if kind == "network" else posterior_of(own)
+    posterior = posterior if kind == "network" else posterior_of(kind)
     small = pruning.compact_posterior(posterior, 0.4, x_train=X)
     for chain in range(2):
         draws = [one_of(posterior.sources, chain, d) for d in range(3)]
@@ -104,8 +104,8 @@ def test_a_conjugate_posterior_fits_its_last_weights_to_the_nodes_it_keeps():
     x = jnp.asarray(np.linspace(-2.0, 2.0, 20)[:, None])
     y = jnp.asarray(np.abs(x))
     model = MoGP([HORSESHOE], bias_scale=1.0)
-    draw = eqx.filter_vmap(eqx.filter_vmap(lambda key: model.network(1, 1, 12, key=key)))
-    sources = eqx.filter_jit(draw)(jax.random.split(jax.random.key(1), (1, 5)))
+    draw = eqx.filter_jit(lambda key: model.network(1, 1, 12, key=key))
+    sources = stacked([stacked([draw(fast_key(i)) for i in range(5)])])
     posterior = inference.Posterior(
         sources, inference.Gaussian(jnp.full((1, 5), 0.1)), x, y,
         inference.Observed(x, y, "low_rank"), key=jax.random.key(2),
@@ -116,14 +116,10 @@ def test_a_conjugate_posterior_fits_its_last_weights_to_the_nodes_it_keeps():
     assert rmse[1] < max(2 * rmse[0], 0.2)
 
 
-def test_a_compacted_posterior_is_one_thing_and_can_be_loaded(tmp_path):
+def test_a_compacted_posterior_is_one_thing_and_can_be_loaded(posterior, tmp_path):
     """Sources, tree and file have the nodes that stay, and say the same."""
     network = build("network")
-    whole = inference.sghmc(
-        network, X, Y, key=jax.random.key(1), num_epochs=4, batch_size=32, samples_per_cycle=2,
-        num_chains=2, progress=False,
-    )  # fmt: skip
-    small = pruning.compact_posterior(whole, 0.4, x_train=X)
+    small = pruning.compact_posterior(posterior, 0.4, x_train=X)
     sizes = {v.shape[-1] for name, v in small.data["posterior"].items() if "log_variances" in name}
     assert sizes == {5, 4}
     small.save(tmp_path / "small.nc")

@@ -222,9 +222,7 @@ def _shares(prior: Prior, width: int, key: Array, num: int, counts: Array) -> Ar
 def share_after(sizes: Array, rest: Array | float = 0.0) -> Array:
     """Share of the sum beyond the first 0, 1, … nodes, of shape (…, num + 1); 0 of nothing.
 
-    Args:
-        sizes: node variances, of shape (…, num), in decreasing order.
-        rest: what comes after them, of shape (…, 1) or a number.
+    Node variances `sizes` of shape (…, num) decrease; `rest` is the sum of all that follow.
     """
     rest = jnp.broadcast_to(jnp.asarray(rest, sizes.dtype), (*sizes.shape[:-1], 1))
     after = jnp.cumsum(jnp.concatenate([sizes, rest], -1)[..., ::-1], -1)[..., ::-1]

@@ -210,11 +210,8 @@ def _index_at(prior: Prior, width: int) -> Real:
 def _spread(indices: Sequence[ArrayLike], outcome: Outcome, growth: float) -> Array:
     """Standard error of the mean; infinite where the draws have no variance.
 
-    Args:
-        indices: of the tails of the node variances of the layers before the last. The variance that
-            these make, which an unbounded activation passes on, has to have a second moment.
-        outcome: the draws.
-        growth: of the activation.
+    The variance that the layers before the last make, of these tail indices, has to have a second
+    moment if an unbounded activation passes it on.
     """
     spread = jnp.std(outcome.mean, 0) / len(outcome.mean) ** 0.5
     if not growth:
@@ -256,12 +253,8 @@ def bounds(
 ) -> tuple[Array, Array]:
     """Bounds of the mean error at points, each of shape (n,).
 
-    Args:
-        model: of any depth.
-        masses: one a hidden layer.
-        x: points, of shape (n, d).
-        steepest: largest slope of the activation; None for a positively homogeneous one.
-        known: how many layers come before the first with jumps.
+    `steepest` is the largest slope of the activation, None for a positively homogeneous one;
+    `known` says how many layers come before the first whose variances are random.
     """
     layers, activation, one = layers_of(model), model.activation, jnp.ones(())
     if steepest is None:

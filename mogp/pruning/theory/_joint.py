@@ -163,17 +163,10 @@ def simulate(
     key: Array,
     num_outputs: int | None = None,
 ) -> Outcome:
-    """Draws of the error at points.
+    """Draws of the error at points, of one cut a hidden layer; priors are not looked at.
 
-    What is compiled serves all layers of as many jumps, of models of any depth.
-
-    Args:
-        model: any depth; its priors are not looked at.
-        x: points, of shape (n, d).
-        cuts: one a hidden layer, of `num_samples` draws each.
-        last: masses of the last layer, numbers or of shape (num_samples,).
-        key: random key.
-        num_outputs: average over so many outputs of one network; None is their expectation.
+    What is compiled serves all layers of as many jumps, of models of any depth. `last` are masses
+    of the last layer, numbers or of shape (num_samples,).
     """
     num_samples = len(cuts[0].gone)
     cuts = [c._replace(sizes=c.sizes.astype(x.dtype), gone=c.gone.astype(x.dtype),

@@ -171,7 +171,7 @@ def select(
     check_choice("budget", budget, BUDGETS)
     values = [jnp.asarray(s) for s in importances]
     most = np.array([s.shape[-1] if s.ndim else 0 for s in values])
-    numbers = counts if isinstance(counts, Array) else np.asarray(counts)
+    numbers = np.asarray(counts) if is_concrete(counts) else jnp.asarray(counts)
     fits = numbers.shape == most.shape and jnp.issubdtype(numbers.dtype, jnp.integer)
     if not fits or (is_concrete(numbers) and not np.all((numbers > 0) & (numbers <= most))):
         raise ValueError(f"counts must be numbers of nodes, at most {most}, got {counts}")

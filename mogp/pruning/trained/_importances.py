@@ -142,13 +142,13 @@ def _of_function(
     given = function(network, x, y)
     found = tuple(map(jnp.asarray, given)) if isinstance(given, Sequence) else ()
     shapes = [(layer.number,) for layer in layers]
-    if [values.shape for values in found] != shapes or any(map(jnp.iscomplexobj, found)):
+    if [values.shape for values in found] != shapes:
         raise ValueError(
             "importance must give one array for each layer of nodes, of shapes "
-            f"{shapes}, got {[(values.shape, values.dtype.name) for values in found] or given}"
+            f"{shapes}, got {[values.shape for values in found] or given}"
         )
-    if any(np.any(np.isnan(values)) for values in found):
-        raise ValueError("importance must give numbers, got NaN")
+    if any(jnp.iscomplexobj(values) or np.any(np.isnan(values)) for values in found):
+        raise ValueError("importance must give numbers, got NaN or complex ones")
     return found
 
 

@@ -24,14 +24,7 @@ def repaired(small: Any, network: Any, kept: Sequence[Array], x: Array, ridge: f
     with `z` the outputs of the layer in the whole network, at the nodes of the next layer that
     stay, and `z°`, `f` its outputs and its `design` in the smaller one as it is by then. Sums run
     over blocks of rows, so that the memory is that of the matrices, not of the data. Directions the
-    data do not see keep their weights.
-
-    Args:
-        small: the network after the cut.
-        network: the network before it.
-        kept: numbers of the nodes that stayed, one array a layer of nodes.
-        x: training inputs, of shape (n, in_size).
-        ridge: positive, relative to the sum of squares of each column.
+    data do not see keep their weights. `kept` has the numbers of the nodes that stayed.
     """
     for layer, following in enumerate((*kept[1:], None)):
         small = _layer_refitted(small, network, layer, following, x, ridge)
