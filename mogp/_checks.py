@@ -17,15 +17,35 @@ def is_concrete(*values: Any) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
-def check_between(name: str, value: ArrayLike, low: float, high: float = np.inf) -> None:
-    """Raise unless every concrete entry of `value` lies strictly between `low` and `high`."""
+def check_between(
+    name: str, value: ArrayLike, low: float, high: float = np.inf, dtype: Any = None
+) -> None:
+    """Raise unless every concrete entry of `value` lies strictly between `low` and `high`.
+
+    Args:
+        name: of the argument, for the message.
+        value: numbers; at least one, and real.
+        low: lower end.
+        high: upper end.
+        dtype: also as numbers of this type the entries must lie between the ends.
+    """
     if not is_concrete(value):
         return
     array = np.asarray(value)
     real = np.issubdtype(array.dtype, np.number) and not np.iscomplexobj(array) and array.size
-    if not (real and np.all((array > low) & (array < high))):
-        wanted = f"in ({low:g}, {high:g})" if np.isfinite(high) else f"above {low:g}"
-        raise ValueError(f"{name} must be {wanted}, got {value}")
+    if real and np.all((array > low) & (array < high)):
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = array if dtype is None else array.astype(dtype)
+        if np.all((rounded > low) & (rounded < high)):
+            return
+        end = np.extract((rounded <= low) | (rounded >= high), rounded)[0]
+        rest = f", which is {end:g} in single precision: set jax_enable_x64 to compute in double"
+    else:
+        kinds = {"complex": np.iscomplexobj(array), "empty": not array.size}
+        kinds["not finite"] = bool(real) and bool(np.any(np.isinf(array)))
+        rest = "".join(f", which is {kind}" for kind, so in kinds.items() if so)
+    wanted = f"in ({low:g}, {high:g})" if np.isfinite(high) else f"above {low:g}"
+    raise ValueError(f"{name} must be {wanted}, got {value}{rest}")
 
 
 def check_count(name: str, value: Any) -> int:

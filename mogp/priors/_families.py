@@ -22,7 +22,7 @@ from mogp.priors._laws import (
     SquaredHalfCauchy,
 )
 from mogp.priors._point import SpikeAndSlabLaw
-from mogp.priors._prior import Limit, Prior, check_scalars, share_of
+from mogp.priors._prior import Limit, Prior, check_scalars, is_law, share_of
 
 _POSITIVE = (0.0, math.inf)
 
@@ -102,9 +102,8 @@ class InverseGamma(Prior):
 
     def law(self, width: int) -> Distribution:
         heavy = jnp.asarray(self.shape) < 1
-        exponent = -1 / jnp.where(heavy, self.shape, 1.0)
-        scale = jnp.where(heavy, width**exponent, (self.shape - 1) / width)
-        return InverseGammaLaw(self.shape, self.scale * scale)
+        scale = self.scale * jnp.where(heavy, 1, (self.shape - 1) / width)
+        return InverseGammaLaw(self.shape, scale, jnp.where(heavy, float(width), 1.0))
 
     @property
     def limit(self) -> Limit:
@@ -162,7 +161,7 @@ class SpikeAndSlab(Prior):
     bounds: ClassVar = {"mass": _POSITIVE}
 
     def __check_init__(self) -> None:
-        if not isinstance(self.slab, Distribution):
+        if not is_law(self.slab):
             raise ValueError(f"slab must be a NumPyro law on (0, inf), got {self.slab!r}")
 
     def law(self, width: int) -> Distribution:
@@ -308,7 +307,7 @@ class Stable(Prior):
     Example:
         >>> from mogp import priors
         >>> priors.Stable(0.5).at_width(10)
-        ParetoLaw(alpha=0.5, scale=0.01)
+        ParetoLaw(alpha=0.5, scale=1.0, width=10.0)
     """
 
     alpha: Real
@@ -316,7 +315,7 @@ class Stable(Prior):
     bounds: ClassVar = {"alpha": (0.0, 1.0), "scale": _POSITIVE}
 
     def law(self, width: int) -> Distribution:
-        return ParetoLaw(self.alpha, self.scale * width ** (-1.0 / self.alpha))
+        return ParetoLaw(self.alpha, self.scale, float(width))
 
     @property
     def limit(self) -> Limit:

@@ -6,6 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, constraints
@@ -13,6 +14,8 @@ from numpyro.distributions import Distribution, constraints
 from mogp import levy
 from mogp._arrays import Real, as_float
 from mogp._checks import check_between, is_concrete
+from mogp.levy.incomplete import log_killed
+from mogp.priors import _thinned
 from mogp.priors._law import NodeVarianceLaw
 from mogp.priors._laws import GammaLaw
 from mogp.priors._point import SpikeAndSlabLaw
@@ -23,8 +26,12 @@ from mogp.priors._show import show
 class MeasureLaw(NodeVarianceLaw):
     """The distribution of one jump: a Lévy measure of finite mass, divided by its mass.
 
+    With a rate `t` the measure is thinned first, to `ρ(x) (1 - e^(-t x))`, whose mass is finite.
+
     Args:
-        measure: of finite mass.
+        measure: the measure `ρ`.
+        log_rate: `log t`; by default nothing is thinned, and `measure` must be of finite mass.
+        mass: of the measure after thinning, where it is known.
 
     Example:
         >>> from numpyro import distributions as dist
@@ -35,43 +42,72 @@ class MeasureLaw(NodeVarianceLaw):
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
-    pytree_data_fields = ("measure",)
+    pytree_data_fields = ("measure", "log_rate", "mass")
 
-    def __init__(self, measure: levy.LevyMeasure, *, validate_args: bool | None = None) -> None:
-        self.measure = measure
+    def __init__(
+        self,
+        measure: levy.LevyMeasure,
+        log_rate: Array | None = None,
+        mass: Array | None = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.measure, self.log_rate = measure, log_rate
+        self.mass = _thinned.moment(measure, log_rate, 0) if mass is None else mass
         super().__init__(validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)  # type: ignore[untyped-decorator]
     def support(self) -> constraints.Constraint:
         low, high = self.measure.support
-        return constraints.interval(low, high) if high < jnp.inf else constraints.greater_than(low)
+        if is_concrete(high) and high == math.inf:
+            return constraints.greater_than(low)
+        return constraints.interval(low, high)
+
+    @property
+    def has_density(self) -> bool:
+        return not _thinned.atoms(self.measure)
 
     def log_density_of_log(self, u: ArrayLike) -> Array:
-        return self.measure.log_density_of_log(as_float(u)) - jnp.log(self.measure.total_mass)
+        if not self.has_density:
+            raise NotImplementedError(f"{self} has jumps of a fixed size, and so no density")
+        u = as_float(u)
+        density = self.measure.log_density_of_log(u) - jnp.log(self.mass)
+        return density if self.log_rate is None else density + log_killed(u + self.log_rate)
 
     def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
-        q = jax.random.uniform(key, sample_shape)
-        return self.measure.log_inverse_tail((1 - q) * self.measure.total_mass)
+        above, below = jax.random.exponential(key, (2, *sample_shape))
+        return self._at_odds(above / below)
 
     def cdf(self, value: ArrayLike) -> Array:
         """The probability `P(λ ≤ value)`, elementwise."""
         value = as_float(value)
-        below = 1 - self.measure.tail(value) / self.measure.total_mass
-        return jnp.where(value > self.measure.support[0], below, 0)
+        low, high = self.measure.support
+        inside = (value > low) & (value < high)
+        within = jnp.exp(self.measure.line(jnp.zeros((), value.dtype)))
+        v = jnp.log(jnp.where(inside, value, within))
+        below, above, _ = _thinned.log_masses(self.measure, self.log_rate, v)
+        mass = jnp.exp(jnp.where(below < above, below, above)) / self.mass
+        return jnp.where(
+            inside, jnp.where(below < above, mass, 1 - mass), jnp.where(value >= high, 1, 0)
+        )
 
     def icdf(self, q: ArrayLike) -> Array:
         """The `q`-quantile, elementwise for `q` in [0, 1]."""
-        return self.measure.inverse_tail((1 - as_float(q)) * self.measure.total_mass)
+        q = as_float(q)
+        return jnp.exp(self._at_odds((1 - q) / q))
+
+    def _at_odds(self, odds: Array) -> Array:
+        return _thinned.Odds(self.measure, self.log_rate).log_inverse_tail(odds)
 
     @property
     def mean(self) -> Array:
         """The mean; infinite where the tail is that heavy."""
-        return self.measure.moment(1) / self.measure.total_mass
+        return _thinned.moment(self.measure, self.log_rate, 1) / self.mass
 
     @property
     def variance(self) -> Array:
         """The variance; infinite where the tail is that heavy."""
-        second = self.measure.moment(2) / self.measure.total_mass
+        second = _thinned.moment(self.measure, self.log_rate, 2) / self.mass
         infinite = jnp.isinf(second)
         return jnp.where(infinite, jnp.inf, second - jnp.where(infinite, 0, self.mean) ** 2)
 
@@ -164,8 +200,10 @@ class InfinitelyDivisible(Prior):
     levy: levy.LevyMeasure
 
     def __check_init__(self) -> None:
-        if is_concrete(self.location) and np.any(np.asarray(self.location) != 0):
-            check_between("location", self.location, 0)
+        if shape := np.shape(self.location):
+            raise ValueError(f"location must be one number, got shape {shape}: use jax.vmap")
+        if is_concrete(self.location) and (self.location != 0 or np.iscomplexobj(self.location)):
+            check_between("location", self.location, 0, dtype=jnp.result_type(float))
         _check_measure(self.levy)
 
     def law(self, width: int) -> Distribution:
@@ -175,8 +213,6 @@ class InfinitelyDivisible(Prior):
 
     @property
     def limit(self) -> Limit:
-        if shape := np.shape(self.location):
-            raise ValueError(f"location must be one number, got shape {shape}: use jax.vmap")
         return Limit(self.location, self.levy)
 
 
@@ -185,8 +221,11 @@ class FromLevy(Prior):
 
     The node variances are independent. Infinitely many jumps are thinned: `λ` then has the density
     `ρ(x) (1 - e^(-t x)) / p`, with `t` such that it integrates to 1. Finitely many jumps are a
-    spike and slab, with `ρ` divided by its mass as the slab. Where the `p`-th jump is too small for
-    a float, as for a gamma measure at large `p`, it is both: the nodes below are off.
+    spike and slab, with `ρ` divided by its mass as the slab.
+
+    Which of the two it is does not depend on whether parameters are traced. Only of a traced
+    `FromDensity` it is not known beforehand: its distribution is the same, but `has_density` is
+    False, as if it had a point mass.
 
     Args:
         levy: the Lévy measure `ρ`.
@@ -212,18 +251,21 @@ class FromLevy(Prior):
     def law(self, width: int) -> Distribution:
         if is_concrete(self.levy):  # once, and not in every step of a compiled loop
             with jax.ensure_compile_time_eval():
-                return self._thinned(width)
-        return self._thinned(width)
+                return self._law(width)
+        return self._law(width)
 
-    def _thinned(self, width: int) -> Distribution:
-        mass = self.levy.total_mass
-        if is_concrete(mass) and float(mass) < math.inf:
-            return SpikeAndSlabLaw(share_of(mass, width), MeasureLaw(self.levy))
-        thinned = levy.Thinned(self.levy, _tilt_for(self.levy, width))
-        mass = thinned.total_mass
-        if is_concrete(mass) and float(mass) < (1 - 1e-3) * width:
-            return SpikeAndSlabLaw(mass / width, MeasureLaw(thinned))
-        return MeasureLaw(thinned)
+    def _law(self, width: int) -> Distribution:
+        finite = _is_finite(self.levy)
+        if finite:
+            of_points = isinstance(self.levy, levy.CompoundPoisson) and _thinned.atoms(self.levy)
+            slab = dist.Delta(of_points[0][0]) if of_points else MeasureLaw(self.levy)
+            return SpikeAndSlabLaw(share_of(self.levy.total_mass, width), slab)
+        size = jnp.asarray(width, jnp.result_type(float, *jax.tree.leaves(self.levy)))
+        log_rate = _thinned.log_rate_for(self.levy, size)
+        if finite is False:
+            return MeasureLaw(self.levy, log_rate, size)
+        slab = MeasureLaw(self.levy, log_rate)
+        return SpikeAndSlabLaw(jnp.minimum(slab.mass / width, 1), slab)
 
     @property
     def limit(self) -> Limit:
@@ -233,28 +275,19 @@ class FromLevy(Prior):
 from_levy = FromLevy
 
 
+def _is_finite(measure: levy.LevyMeasure) -> bool | None:
+    """Whether the jumps are finitely many; None if that is not known of a traced measure."""
+    if isinstance(measure, levy.Sum):
+        parts = [_is_finite(part) for part in measure.parts]
+        return False if False in parts else None if None in parts else True
+    if isinstance(measure, levy.Rescaled):
+        return _is_finite(measure.measure)
+    if isinstance(measure, levy.CompoundPoisson):
+        return True
+    mass = measure.total_mass
+    return bool(np.isfinite(mass)) if is_concrete(mass) else None
+
+
 def _check_measure(value: object) -> None:
     if not isinstance(value, levy.LevyMeasure):
         raise ValueError(f"levy must be a measure of mogp.levy, got {value!r}")
-
-
-def _tilt_for(measure: levy.LevyMeasure, width: int) -> Array:
-    """`t` with `ψ(t) = width`, for a measure of infinite mass; differentiable in its parameters."""
-
-    def psi(log_t: Array) -> Array:
-        return measure.laplace_exponent(jnp.exp(log_t))
-
-    dtype = jnp.result_type(float)
-    reach = 0.95 * float(np.log(np.finfo(dtype).max))
-
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        middle = (ends[0] + ends[1]) / 2
-        above = jax.lax.stop_gradient(psi(middle)) > width
-        return jnp.where(above, ends[0], middle), jnp.where(above, middle, ends[1])
-
-    ends = jnp.asarray(-reach, dtype), jnp.asarray(reach, dtype)
-    low, high = jax.lax.fori_loop(0, 60, halve, ends)
-    middle = jax.lax.stop_gradient((low + high) / 2)
-    value, slope = jax.jvp(psi, (middle,), (jnp.ones_like(middle),))
-    # A Newton step, for the derivatives; it is long where there is no solution among floats.
-    return jnp.exp(middle - jnp.clip((value - width) / slope, -1e-3, 1e-3))

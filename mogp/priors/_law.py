@@ -1,14 +1,17 @@
 """Distributions of the node variance, written down in its logarithm."""
 
 import abc
+import inspect
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, constraints
+from numpyro.distributions.util import validate_sample
 
 from mogp._arrays import as_float, inside_positive, with_rank
 from mogp.priors._any_law import has_density, log_density_of_log, sample_log
@@ -53,8 +56,12 @@ class NodeVarianceLaw(Distribution):
     def sample_log(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws of `log λ`, of shape `sample_shape + batch_shape`."""
 
+    @validate_sample  # type: ignore[untyped-decorator]
     def log_prob(self, value: ArrayLike) -> Array:
-        """Log-density of `λ`, elementwise; minus infinity outside (0, ∞)."""
+        """Log-density of `λ`, elementwise; minus infinity outside the support.
+
+        With `validate_args=True` NumPyro warns of values outside the support.
+        """
         value = as_float(value)
         value = with_rank(value, max(value.ndim, len(self.batch_shape)))
         inside, value = inside_positive(value)
@@ -64,7 +71,16 @@ class NodeVarianceLaw(Distribution):
 
     def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws of `λ`, of shape `sample_shape + batch_shape`."""
-        return jnp.exp(self.sample_log(key, sample_shape))
+        draws = jnp.exp(self.sample_log(key, sample_shape))
+        # What rounds to an end of the support, where the density may be 0, becomes its neighbour.
+        eps = float(np.finfo(draws.dtype).eps)
+        support: Any = self.support
+        low = with_rank(jnp.asarray(support.lower_bound * (1 + eps), draws.dtype), draws.ndim)
+        draws = jnp.where(draws < low, low, draws)
+        if not hasattr(support, "upper_bound"):
+            return draws
+        high = with_rank(jnp.asarray(support.upper_bound * (1 - eps), draws.dtype), draws.ndim)
+        return jnp.where(draws > high, high, draws)
 
     def __repr__(self) -> str:
         return show(self)
@@ -83,22 +99,48 @@ class NodeVarianceLaw(Distribution):
 
 
 class FamilyLaw(NodeVarianceLaw):
-    """A distribution of a parametric family: four functions of arrays, and its parameters.
+    """A distribution of a parametric family: its parameters, and four functions of arrays.
 
-    The functions take the parameters last, in the order of `arg_constraints`, of the rank of the
-    first argument or as scalars.
+    The annotations of a subclass are its parameters, in the order of the constructor, which is
+    made from them. They are positive, unless its `arg_constraints` say otherwise. The functions
+    take the parameters last, of the rank of the first argument or as scalars.
     """
 
     _log_density: ClassVar[Callable[..., Array]]  # of u
     _draw_log: ClassVar[Callable[..., Array]]  # of a key and a shape, that of the result
-    _below: ClassVar[Callable[..., Array]]  # P(λ ≤ value), of a value
+    _below: ClassVar[Callable[..., Array]]  # P(λ ≤ x), of a positive and finite x
     _moments: ClassVar[Callable[..., tuple[Array, Array]]]  # mean and variance
 
-    def __init__(self, *parameters: ArrayLike, validate_args: bool | None = None) -> None:
-        for name, value in zip(self.arg_constraints, parameters, strict=True):
-            setattr(self, name, value)
-        shape = jnp.broadcast_shapes(*map(jnp.shape, parameters))
-        super().__init__(batch_shape=shape, validate_args=validate_args)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        names = tuple(inspect.get_annotations(cls))
+        own = cls.__dict__.get("arg_constraints", {})
+        cls.arg_constraints = dict.fromkeys(names, constraints.positive) | own
+
+        a_parameter, both = inspect.Parameter, inspect.Parameter.POSITIONAL_OR_KEYWORD
+        defaults = [cls.__dict__.get(name, a_parameter.empty) for name in names]
+        signature = inspect.Signature(
+            [
+                a_parameter("self", both),
+                *(a_parameter(n, both, default=d) for n, d in zip(names, defaults, strict=True)),
+                a_parameter("validate_args", a_parameter.KEYWORD_ONLY, default=None),
+            ]
+        )
+
+        def construct(self: FamilyLaw, *args: ArrayLike, **kwargs: ArrayLike) -> None:
+            values = signature.bind(self, *args, **kwargs)
+            values.apply_defaults()
+            parameters = [values.arguments[name] for name in names]
+            for name, value in zip(names, parameters, strict=True):
+                setattr(self, name, value)
+            shape = jnp.broadcast_shapes(*map(jnp.shape, parameters))
+            Distribution.__init__(
+                self, batch_shape=shape, validate_args=values.arguments["validate_args"]
+            )
+
+        construct.__name__, construct.__qualname__ = "__init__", f"{cls.__qualname__}.__init__"
+        construct.__signature__ = signature  # type: ignore[attr-defined]
+        cls.__init__ = construct  # type: ignore[method-assign, assignment]
+        super().__init_subclass__(**kwargs)
 
     def log_density_of_log(self, u: ArrayLike) -> Array:
         u, parameters = self._aligned(u)
@@ -111,7 +153,9 @@ class FamilyLaw(NodeVarianceLaw):
     def cdf(self, value: ArrayLike) -> Array:
         """The probability `P(λ ≤ value)`, elementwise."""
         value, parameters = self._aligned(value)
-        return self._below(value, *parameters)
+        inside, x = inside_positive(value)
+        outside = jnp.where(value > 0, 1, jnp.where(jnp.isnan(value), value, 0))
+        return jnp.where(inside, self._below(x, *parameters), outside)
 
     @property
     def mean(self) -> Array:

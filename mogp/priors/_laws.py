@@ -30,13 +30,9 @@ class GammaLaw(FamilyLaw):
         GammaLaw(concentration=2.0, rate=4.0)
     """
 
-    arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}  # noqa: RUF012
+    concentration: ArrayLike
+    rate: ArrayLike = 1.0
     reparametrized_params = ["concentration", "rate"]  # noqa: RUF012
-
-    def __init__(
-        self, concentration: ArrayLike, rate: ArrayLike = 1.0, *, validate_args: bool | None = None
-    ) -> None:
-        super().__init__(concentration, rate, validate_args=validate_args)
 
     @staticmethod
     def _log_density(u: Array, shape: Array, rate: Array) -> Array:
@@ -48,8 +44,8 @@ class GammaLaw(FamilyLaw):
         return jax.random.loggamma(key, shape, out, rate.dtype) - jnp.log(rate)
 
     @staticmethod
-    def _below(value: Array, shape: Array, rate: Array) -> Array:
-        return gammainc(shape, rate * jnp.maximum(value, 0))
+    def _below(x: Array, shape: Array, rate: Array) -> Array:
+        return lower_gamma(shape, jnp.log(x) + jnp.log(rate))
 
     @staticmethod
     def _moments(shape: Array, rate: Array) -> tuple[Array, Array]:
@@ -57,13 +53,15 @@ class GammaLaw(FamilyLaw):
 
 
 class InverseGammaLaw(FamilyLaw):
-    """The inverse gamma distribution.
+    """The inverse gamma distribution of scale `scale · width^(-1/concentration)`.
 
-    Equivalent to `numpyro.distributions.InverseGamma`, in `log λ`.
+    With `width = 1` it is equivalent to `numpyro.distributions.InverseGamma`, in `log λ`. The width
+    is a parameter of its own because the scale is no float for a small shape.
 
     Args:
         concentration: tail index, positive.
         scale: positive.
+        width: positive.
 
     Example:
         >>> from mogp import priors
@@ -71,31 +69,31 @@ class InverseGammaLaw(FamilyLaw):
         2.0
     """
 
-    arg_constraints = {"concentration": constraints.positive, "scale": constraints.positive}  # noqa: RUF012
-    reparametrized_params = ["concentration", "scale"]  # noqa: RUF012
-
-    def __init__(
-        self, concentration: ArrayLike, scale: ArrayLike = 1.0, *, validate_args: bool | None = None
-    ) -> None:
-        super().__init__(concentration, scale, validate_args=validate_args)
+    concentration: ArrayLike
+    scale: ArrayLike = 1.0
+    width: ArrayLike = 1.0
+    reparametrized_params = ["concentration", "scale", "width"]  # noqa: RUF012
 
     @staticmethod
-    def _log_density(u: Array, shape: Array, scale: Array) -> Array:
-        log_z = jnp.log(scale) - u
+    def _log_density(u: Array, shape: Array, scale: Array, width: Array) -> Array:
+        log_z = _log_scale(shape, scale, width) - u
         return shape * log_z - jnp.exp(log_z) - gammaln(shape)
 
     @staticmethod
-    def _draw_log(key: Array, out: tuple[int, ...], shape: Array, scale: Array) -> Array:
-        return jnp.log(scale) - jax.random.loggamma(key, shape, out, scale.dtype)
+    def _draw_log(
+        key: Array, out: tuple[int, ...], shape: Array, scale: Array, width: Array
+    ) -> Array:
+        log_gamma = jax.random.loggamma(key, shape, out, scale.dtype)
+        return _log_scale(shape, scale, width) - log_gamma
 
     @staticmethod
-    def _below(value: Array, shape: Array, scale: Array) -> Array:
-        positive = value > 0
-        return jnp.where(positive, gammaincc(shape, scale / jnp.where(positive, value, 1)), 0)
+    def _below(x: Array, shape: Array, scale: Array, width: Array) -> Array:
+        return upper_gamma(shape, _log_scale(shape, scale, width) - jnp.log(x))
 
     @staticmethod
-    def _moments(shape: Array, scale: Array) -> tuple[Array, Array]:
+    def _moments(shape: Array, scale: Array, width: Array) -> tuple[Array, Array]:
         a, b = jnp.where(shape > 1, shape, 2), jnp.where(shape > 2, shape, 3)
+        scale = jnp.exp(_log_scale(a, scale, width))
         mean = jnp.where(shape > 1, scale / (a - 1), jnp.inf)
         return mean, jnp.where(shape > 2, scale**2 / ((b - 1) ** 2 * (b - 2)), jnp.inf)
 
@@ -115,11 +113,9 @@ class BetaLaw(FamilyLaw):
         0.25
     """
 
+    a: ArrayLike
+    b: ArrayLike
     support = constraints.unit_interval
-    arg_constraints = {"a": constraints.positive, "b": constraints.positive}  # noqa: RUF012
-
-    def __init__(self, a: ArrayLike, b: ArrayLike, *, validate_args: bool | None = None) -> None:
-        super().__init__(a, b, validate_args=validate_args)
 
     @staticmethod
     def _log_density(u: Array, a: Array, b: Array) -> Array:
@@ -132,13 +128,15 @@ class BetaLaw(FamilyLaw):
     def _draw_log(key: Array, out: tuple[int, ...], a: Array, b: Array) -> Array:
         first, second = jax.random.split(key)
         x = jax.random.loggamma(first, a, out, a.dtype)
-        return -jax.nn.softplus(jax.random.loggamma(second, b, out, a.dtype) - x)
+        log_odds = x - jax.random.loggamma(second, b, out, a.dtype)
+        # Beyond 1/tiny the odds are those of a draw that rounds to 1.
+        return -jax.nn.softplus(-jnp.minimum(log_odds, -math.log(np.finfo(a.dtype).tiny)))
 
     @staticmethod
-    def _below(value: Array, a: Array, b: Array) -> Array:
-        inside = (value > 0) & (value < 1)
-        log_part = log_lower_beta(a, b, jnp.log(jnp.where(inside, value, 0.5))) - _log_beta(a, b)
-        return jnp.where(inside, jnp.exp(log_part), jnp.where(value > 0, 1.0, 0.0))
+    def _below(x: Array, a: Array, b: Array) -> Array:
+        inside = x < 1
+        log_part = log_lower_beta(a, b, jnp.log(jnp.where(inside, x, 0.5))) - _log_beta(a, b)
+        return jnp.where(inside, jnp.exp(log_part), 1)
 
     @staticmethod
     def _moments(a: Array, b: Array) -> tuple[Array, Array]:
@@ -159,17 +157,14 @@ class BetaParetoLaw(FamilyLaw):
         0.5
     """
 
-    arg_constraints = dict.fromkeys(("a", "b", "tau"), constraints.positive)
+    a: ArrayLike
+    b: ArrayLike
+    tau: ArrayLike
     reparametrized_params = ["tau"]  # noqa: RUF012
-
-    def __init__(
-        self, a: ArrayLike, b: ArrayLike, tau: ArrayLike, *, validate_args: bool | None = None
-    ) -> None:
-        super().__init__(a, b, tau, validate_args=validate_args)
 
     @staticmethod
     def _log_density(u: Array, a: Array, b: Array, tau: Array) -> Array:
-        mixed = log_lower_beta(a + tau, b, jnp.minimum(u, 0)) - _log_beta(a, b)
+        mixed = log_lower_beta(a + tau, b, jnp.where(u < 0, u, 0)) - _log_beta(a, b)
         return jnp.log(tau) - tau * u + mixed
 
     @staticmethod
@@ -179,29 +174,29 @@ class BetaParetoLaw(FamilyLaw):
         return x + jax.random.exponential(pareto, out, tau.dtype) / tau
 
     @staticmethod
-    def _below(value: Array, a: Array, b: Array, tau: Array) -> Array:
-        positive = value > 0
-        u = jnp.log(jnp.where(positive, value, 1))
-        below = jnp.exp(log_lower_beta(a, b, jnp.minimum(u, 0)) - _log_beta(a, b))
-        moved = jnp.exp(BetaParetoLaw._log_density(u, a, b, tau)) / tau  # past it, by Y
-        return jnp.where(positive, below - moved, 0)
+    def _below(x: Array, a: Array, b: Array, tau: Array) -> Array:
+        # The Pareto factor moves this much past `x`.
+        moved = jnp.exp(BetaParetoLaw._log_density(jnp.log(x), a, b, tau)) / tau
+        return BetaLaw._below(x, a, b) - moved
 
     @staticmethod
     def _moments(a: Array, b: Array, tau: Array) -> tuple[Array, Array]:
         mean = a / (a + b)
         second = mean * (a + 1) / (a + b + 1) * _pareto_moment(2, tau)
-        first = mean * _pareto_moment(1, jnp.maximum(tau, 1.5))
+        first = mean * _pareto_moment(1, jnp.where(tau > 2, tau, 3))
         return mean * _pareto_moment(1, tau), second - first**2
 
 
 class ParetoLaw(FamilyLaw):
-    """The Pareto distribution, `P(λ > x) = (x / scale)^(-α)` for `x ≥ scale`.
+    """The Pareto distribution on (`s`, ∞), `P(λ > x) = (x / s)^(-α)`, `s = scale · width^(-1/α)`.
 
-    Equivalent to `numpyro.distributions.Pareto`.
+    With `width = 1` it is equivalent to `numpyro.distributions.Pareto`. The width is a parameter of
+    its own because `s` is no float for a small `α`.
 
     Args:
         alpha: tail index, positive.
-        scale: smallest value, positive.
+        scale: positive.
+        width: positive.
 
     Example:
         >>> from mogp import priors
@@ -209,39 +204,44 @@ class ParetoLaw(FamilyLaw):
         0.5
     """
 
-    arg_constraints = {"alpha": constraints.positive, "scale": constraints.positive}  # noqa: RUF012
-    reparametrized_params = ["alpha", "scale"]  # noqa: RUF012
-
-    def __init__(
-        self, alpha: ArrayLike, scale: ArrayLike = 1.0, *, validate_args: bool | None = None
-    ) -> None:
-        super().__init__(alpha, scale, validate_args=validate_args)
+    alpha: ArrayLike
+    scale: ArrayLike = 1.0
+    width: ArrayLike = 1.0
+    reparametrized_params = ["alpha", "scale", "width"]  # noqa: RUF012
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)  # type: ignore[untyped-decorator]
     def support(self) -> constraints.Constraint:
-        return constraints.greater_than(self.scale)
+        parameters = self._parameters(self._dtype(), len(self.batch_shape))
+        return constraints.greater_than(jnp.exp(_log_scale(*parameters)))
 
     @staticmethod
-    def _log_density(u: Array, alpha: Array, scale: Array) -> Array:
-        above = u - jnp.log(scale)
-        return jnp.where(above >= 0, jnp.log(alpha) - alpha * above, -jnp.inf)
+    def _log_density(u: Array, alpha: Array, scale: Array, width: Array) -> Array:
+        start = _log_scale(alpha, scale, width)
+        inside, above = u >= start - _rounding(start), u - start
+        density = jnp.log(alpha) - alpha * jnp.where(above > 0, above, 0)
+        return jnp.where(inside, density, -jnp.inf)
 
     @staticmethod
-    def _draw_log(key: Array, out: tuple[int, ...], alpha: Array, scale: Array) -> Array:
-        return jnp.log(scale) + jax.random.exponential(key, out, alpha.dtype) / alpha
+    def _draw_log(
+        key: Array, out: tuple[int, ...], alpha: Array, scale: Array, width: Array
+    ) -> Array:
+        log_y = jax.random.exponential(key, out, alpha.dtype) / alpha
+        return _log_scale(alpha, scale, width) + log_y
 
     @staticmethod
-    def _below(value: Array, alpha: Array, scale: Array) -> Array:
-        return -jnp.expm1(-alpha * jnp.log(jnp.maximum(value / scale, 1)))
+    def _below(x: Array, alpha: Array, scale: Array, width: Array) -> Array:
+        above = jnp.log(x) - _log_scale(alpha, scale, width)
+        return -jnp.expm1(-alpha * jnp.where(above > 0, above, 0))
 
     def icdf(self, q: ArrayLike) -> Array:
         """The `q`-quantile, elementwise for `q` in [0, 1]."""
-        q, (alpha, scale) = self._aligned(q)
-        return scale * jnp.exp(-jnp.log1p(-q) / alpha)
+        q, (alpha, scale, width) = self._aligned(q)
+        return jnp.exp(_log_scale(alpha, scale, width) - jnp.log1p(-q) / alpha)
 
     @staticmethod
-    def _moments(alpha: Array, scale: Array) -> tuple[Array, Array]:
-        first = _pareto_moment(1, jnp.maximum(alpha, 1.5))
+    def _moments(alpha: Array, scale: Array, width: Array) -> tuple[Array, Array]:
+        scale = jnp.exp(_log_scale(jnp.where(alpha > 1, alpha, 2), scale, width))
+        first = _pareto_moment(1, jnp.where(alpha > 2, alpha, 3))
         variance = scale**2 * (_pareto_moment(2, alpha) - first**2)
         return scale * _pareto_moment(1, alpha), variance
 
@@ -262,25 +262,24 @@ class SquaredHalfCauchy(FamilyLaw):
         9.0
     """
 
-    arg_constraints = {"scale": constraints.positive, "slab": constraints.nonnegative}  # noqa: RUF012
+    scale: ArrayLike = 1.0
+    slab: ArrayLike = 0.0
+    arg_constraints = {"slab": constraints.nonnegative}  # noqa: RUF012
     reparametrized_params = ["scale", "slab"]  # noqa: RUF012
-
-    def __init__(
-        self, scale: ArrayLike = 1.0, slab: ArrayLike = 0.0, *, validate_args: bool | None = None
-    ) -> None:
-        super().__init__(scale, slab, validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)  # type: ignore[untyped-decorator]
     def support(self) -> constraints.Constraint:
         if is_concrete(self.slab) and np.all(np.asarray(self.slab) == 0):
             return constraints.positive
-        return constraints.interval(0.0, 1 / self.slab)
+        return constraints.interval(0.0, 1 / jnp.asarray(self.slab))
 
     @staticmethod
     def _log_density(u: Array, scale: Array, slab: Array) -> Array:
-        share = slab * jnp.exp(jnp.minimum(u, 80))
-        inside = share < 1
-        log_rest = jnp.log1p(-jnp.where(inside, share, 0.5))  # log(1 - slab λ), and S = λ / that
+        share, rounding = slab * jnp.exp(jnp.where(u < 80, u, 80)), _rounding(u)
+        inside = share < 1 + rounding
+        rest = jnp.where(inside, 1 - share, 0.5)
+        log_rest = jnp.log(jnp.where(rest > rounding, rest, rounding))
+        # log(1 - slab λ), and S = λ / that
         v = u - log_rest - 2 * jnp.log(scale)
         density = v / 2 - jax.nn.softplus(v) - math.log(math.pi) - log_rest
         return jnp.where(inside, density, -jnp.inf)
@@ -295,10 +294,11 @@ class SquaredHalfCauchy(FamilyLaw):
         return jnp.where(jnp.broadcast_to(some, out), log_s - cut, log_s)
 
     @staticmethod
-    def _below(value: Array, scale: Array, slab: Array) -> Array:
-        value = jnp.maximum(value, 0)
-        rest = jnp.maximum(1 - slab * value, 0)
-        return 2 / math.pi * jnp.arctan2(jnp.sqrt(value), scale * jnp.sqrt(rest))
+    def _below(x: Array, scale: Array, slab: Array) -> Array:
+        rest = 1 - slab * x
+        inside = rest > 0
+        ratio = jnp.sqrt(x) / (scale * jnp.sqrt(jnp.where(inside, rest, 1)))
+        return jnp.where(inside, 2 / math.pi * jnp.arctan(ratio), 1)
 
     def icdf(self, q: ArrayLike) -> Array:
         """The `q`-quantile, elementwise for `q` in [0, 1]."""
@@ -313,6 +313,38 @@ class SquaredHalfCauchy(FamilyLaw):
         r = scale * jnp.sqrt(c)  # E S/(1 + c S) = r / (c (1 + r))
         mean, variance = r / (c * (1 + r)), r / (2 * c**2 * (1 + r) ** 2)
         return jnp.where(some, mean, jnp.inf), jnp.where(some, variance, jnp.inf)
+
+
+def lower_gamma(shape: Array, log_z: Array) -> Array:
+    """`P(shape, z)`, the regularised lower incomplete gamma function, of the logarithm of `z`."""
+    small, z, log_first = _ends_of_gamma(shape, log_z)
+    return jnp.where(small, jnp.exp(log_first), gammainc(shape, z))
+
+
+def upper_gamma(shape: Array, log_z: Array) -> Array:
+    """`Q(shape, z) = 1 - P(shape, z)`, of the logarithm of `z`."""
+    small, z, log_first = _ends_of_gamma(shape, log_z)
+    return jnp.where(small, -jnp.expm1(log_first), gammaincc(shape, z))
+
+
+def _ends_of_gamma(shape: Array, log_z: Array) -> tuple[Array, Array, Array]:
+    """Whether `P` is its first term `z^shape / Γ(1+shape)`; `z` where not; and the log of it."""
+    border = math.log(np.finfo(log_z.dtype).eps)
+    small = log_z < border
+    # Where not small, and at large z, any other values: derivatives of both sides are taken.
+    z = jnp.exp(jnp.where(small, 0, jnp.where(log_z < 80, log_z, 80)))
+    first = shape * jnp.where(small, log_z, border) - gammaln(1 + shape)
+    return small, z, first
+
+
+def _log_scale(index: Array, scale: Array, width: Array) -> Array:
+    """`log(scale · width^(-1/index))`."""
+    return jnp.log(scale) - jnp.log(width) / index
+
+
+def _rounding(u: Array) -> Array:
+    """How far from `λ` the exponential of its logarithm `u` may be, relatively."""
+    return 4 * float(np.finfo(u.dtype).eps) * (1 + jnp.abs(jax.lax.stop_gradient(u)))
 
 
 def _pareto_moment(k: int, tau: Array) -> Array:

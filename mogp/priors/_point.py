@@ -7,6 +7,7 @@ from jax import Array
 from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, constraints
+from numpyro.distributions.util import validate_sample
 
 from mogp._arrays import aligned, as_float
 from mogp.priors._law import scaled
@@ -48,11 +49,14 @@ class SpikeAndSlabLaw(Distribution):
         """The distribution of `factor · λ`, of the same kind."""
         return SpikeAndSlabLaw(self.probability, scaled(self.slab, factor))
 
+    @validate_sample  # type: ignore[untyped-decorator]
     def log_prob(self, value: ArrayLike) -> Array:
         """Log-density, elementwise; minus infinity below 0."""
         value, probability = aligned(as_float(value), self.probability)
         positive = value > 0
-        slab = self.slab.log_prob(jnp.where(positive, value, 1))
+        # Any other number that the slab may be: NumPyro would warn.
+        feasible = jax.lax.stop_gradient(jnp.asarray(self.slab.support.feasible_like(value)))
+        slab = self.slab.log_prob(jnp.where(positive, value, feasible.astype(value.dtype)))
         off = jnp.where(value == 0, jnp.log1p(-probability), -jnp.inf)
         slab, positive = jnp.broadcast_arrays(slab, positive)
         return jnp.where(positive, jnp.log(probability) + slab, off)

@@ -3,9 +3,10 @@
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import Distribution
 
@@ -82,8 +83,7 @@ class Prior(eqx.Module):
 
     def __check_init__(self) -> None:
         for name, (low, high) in self.bounds.items():
-            if not isinstance(getattr(self, name), Distribution):
-                check_between(name, getattr(self, name), low, high)
+            check_parameter(name, getattr(self, name), low, high)
 
     @abc.abstractmethod
     def law(self, width: int) -> Distribution:
@@ -122,7 +122,11 @@ class Prior(eqx.Module):
         width = check_count("width", width)
         self._check_numbers()
         law = self.law(width)
-        self._check_law(law)
+        if not is_law(law):
+            raise ValueError(
+                f"{type(self).__name__}.law must return a NumPyro distribution of numbers in "
+                f"[0, inf), got {law!r}"
+            )
         if total_mean is None:
             return law
         check_between("total_mean", total_mean, 0)
@@ -163,31 +167,40 @@ class Prior(eqx.Module):
                 "NumPyro model with inference.sample_parameters"
             )
 
-    def _check_law(self, law: object) -> None:
-        if isinstance(law, Distribution) and law.event_shape == ():
-            if hasattr(law, "log_density_of_log") or not has_density(law):
-                return
-            # Just below 0, where a distribution on [0, ∞) has no density.
-            inside = [law.support(x) for x in (-1.0, -1e-6)]
-            if not is_concrete(inside) or not np.any(inside):
-                return
-        raise ValueError(
-            f"{type(self).__name__}.law must return a NumPyro distribution of numbers in [0, inf), "
-            f"got {law!r}"
-        )
-
 
 def _is(value: object, default: object) -> bool:
     return value is default or (isinstance(value, float | int) and value == default)
 
 
+def check_parameter(name: str, value: Any, low: float, high: float = np.inf) -> None:
+    """Raise unless `value` is a distribution, or numbers or an array of them between two ends."""
+    if isinstance(value, Distribution):
+        return
+    if isinstance(value, list | tuple):
+        raise ValueError(f"{name} must be a number or an array, got {value!r}: use jnp.array")
+    check_between(name, value, low, high, jnp.result_type(float))
+
+
+def is_law(value: object) -> bool:
+    """Whether this is a distribution of single numbers in [0, ∞), as far as it tells."""
+    if not isinstance(value, Distribution) or value.event_shape != ():
+        return False
+    if hasattr(value, "log_density_of_log") or not has_density(value):
+        return True
+    # Just below 0, where a distribution on [0, ∞) has no density.
+    inside = [value.support(x) for x in (-1.0, -1e-6)]
+    return not is_concrete(inside) or not np.any(inside)
+
+
 def share_of(mass: Real, width: int) -> Real:
-    """The probability `mass / width` that a node is on.
+    """The probability `mass / width` that a node is on; NaN if a traced mass is too large.
 
     Raises:
-        ValueError: if it is above 1.
+        ValueError: if a concrete mass is above the width.
     """
-    if is_concrete(mass) and np.any(np.asarray(mass) > width):
+    if not is_concrete(mass):
+        return jnp.where(mass <= width, mass / width, jnp.nan)
+    if np.any(np.asarray(mass) > width):
         raise ValueError(f"width must be at least the expected number {mass} of nodes, got {width}")
     return mass / width
 
