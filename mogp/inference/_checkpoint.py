@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import equinox as eqx
+import jax
 from filelock import FileLock, Timeout
 
 from mogp._files import whole_file
@@ -26,7 +27,7 @@ def save(path: Path, tree: Any, identity: dict[str, Any], done: int) -> None:
         file.write(_first_line("0" * 64))
         start = file.tell()
         file.write(json.dumps({"identity": identity, "done": done}).encode() + b"\n")
-        eqx.tree_serialise_leaves(file, tree)
+        eqx.tree_serialise_leaves(file, _without_keys(tree))
         file.seek(start)
         checksum = _checksum(file)
         file.seek(0)
@@ -61,7 +62,7 @@ def load(path: Path, like: Any) -> Any:
     with path.open("rb") as file:
         file.readline(), file.readline()
         try:
-            return eqx.tree_deserialise_leaves(file, like)
+            return _with_keys(eqx.tree_deserialise_leaves(file, _without_keys(like)), like)
         except (RuntimeError, ValueError, EOFError) as error:
             raise ValueError(f"checkpoint {path} cannot be read ({error}); {_ADVICE}") from None
 
@@ -72,10 +73,13 @@ def only_writer(path: Path | None) -> Iterator[None]:
 
     Raises:
         BlockingIOError: if another process, or another thread of this one, holds it.
+        ValueError: if it is a folder.
     """
     if path is None:
         yield
         return
+    if path.is_dir():
+        raise ValueError(f"checkpoint must be a file, got the folder {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
@@ -86,6 +90,30 @@ def only_writer(path: Path | None) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _without_keys(tree: Any) -> Any:
+    """Arrays, or shapes, with the data of random keys in place of these."""
+
+    def data(leaf: Any) -> Any:
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            return jax.eval_shape(jax.random.key_data, leaf)
+        return jax.random.key_data(leaf)
+
+    return jax.tree.map(lambda leaf: data(leaf) if _is_key(leaf) else leaf, tree)
+
+
+def _with_keys(tree: Any, like: Any) -> Any:
+    def key(leaf: Any, like: Any) -> Any:
+        if not _is_key(like):
+            return leaf
+        return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like))
+
+    return jax.tree.map(key, tree, like)
 
 
 def _first_line(checksum: str) -> bytes:

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def leave_one_out(posterior: Posterior) -> dict[str, float]:
+def leave_one_out(posterior: Posterior) -> dict[str, Any]:
     """Pareto-smoothed importance sampling for `-log p(y_i | other rows)`, averaged over rows.
 
     The values of `Posterior.log_likelihood` may be `log p(y_i | draw)` or, where weights were
@@ -32,7 +32,9 @@ def leave_one_out(posterior: Posterior) -> dict[str, float]:
 
     Returns:
         `nll` and its standard error `se`, in nats; `bad`, the share of rows with a Pareto k above
-        0.7, whose weights cannot be trusted.
+        0.7, whose weights cannot be trusted; and only if there are such, `statement`, which says
+        so. Rows whose density is not finite, and all rows of draws that do not differ, are among
+        them; `nll` is NaN with the first.
 
     Raises:
         ValueError: if draws times rows are too many, see `Posterior.data`.
@@ -49,22 +51,64 @@ def leave_one_out(posterior: Posterior) -> dict[str, float]:
         >>> sorted(inference.leave_one_out(posterior))
         ['bad', 'nll', 'se']
     """
-    import arviz_stats
-
     if "log_likelihood" not in posterior.data.children:
         raise ValueError(
             "posterior must have fewer draws or rows: its tree has no group log_likelihood, "
             "which would be too large"
         )
-    with warnings.catch_warnings():  # it warns of what `bad` says
-        warnings.simplefilter("ignore")
-        loo = arviz_stats.loo(posterior.data, pointwise=True, var_name="y")
-    n = loo.n_data_points
-    return {
-        "nll": -float(loo.elpd) / n,
-        "se": float(loo.se) / n,
-        "bad": float(np.mean(~(loo.pareto_k.values <= 0.7))),
-    }
+    elpd, k = _left_out(posterior)
+    share = float(np.mean(~(k <= 0.7)))
+    scores = {"nll": -float(elpd.mean()), "se": float(elpd.std() / len(elpd) ** 0.5), "bad": share}
+    if not share:
+        return scores
+    statement = (
+        f"leave-one-out by importance sampling fails in {share:.2g} of the rows, whose Pareto k is "
+        "above 0.7: fit again without these rows, or by K-fold cross-validation"
+    )
+    return scores | {"statement": statement}
+
+
+def _left_out(posterior: Posterior) -> tuple[np.ndarray, np.ndarray]:
+    """`log p(y_i | other rows)` and the Pareto k of each row; infinite k where nothing helps."""
+    import arviz_stats
+    import xarray as xr
+
+    data = np.asarray(posterior.data["log_likelihood"]["y"], float)
+    num = data.shape[0] * data.shape[1]
+    flat = data.reshape(num, -1)
+    elpd, k = np.full(data.shape[2], np.nan), np.full(data.shape[2], np.inf)
+    groups = {"posterior": posterior.data["posterior"].to_dataset()}
+
+    def smooth(rows: np.ndarray) -> None:
+        group = xr.Dataset({"y": (("chain", "draw", "row"), data[..., rows])})
+        tree = xr.DataTree.from_dict(groups | {"log_likelihood": group})
+        with warnings.catch_warnings():  # it warns of what `bad` says
+            warnings.simplefilter("ignore")
+            loo = arviz_stats.loo(tree, pointwise=True, var_name="y")
+        elpd[rows], k[rows] = loo.elpd_i.values, loo.pareto_k.values
+
+    def average(rows: np.ndarray) -> None:
+        elpd[rows] = math.log(num) - np.logaddexp.reduce(-flat[:, rows], 0)
+
+    finite = np.isfinite(data).all((0, 1))
+    same = finite & (np.ptp(np.where(finite, data, 0), 1) == 0).all(0)
+    average(np.flatnonzero(same))
+    k[same & (data == 0).all((0, 1))] = (
+        0  # sure classes; other draws that do not differ say nothing
+    )
+    rows = np.flatnonzero(finite & ~same)
+    if not len(rows):
+        return elpd, k
+    try:
+        smooth(rows)
+    except ValueError:  # "All tail values are the same"
+        for row in np.split(rows, len(rows)):
+            try:
+                smooth(row)
+            except ValueError:
+                average(row)  # the largest weights are equal, and so bounded
+                k[row] = 0
+    return elpd, k
 
 
 def convergence(posterior: Posterior, x: Array, rows: int = 20) -> dict[str, Any]:
@@ -80,6 +124,7 @@ def convergence(posterior: Posterior, x: Array, rows: int = 20) -> dict[str, Any
 
     Returns:
         `divergences` of NUTS; `r_hat`, the largest; `ess`, the smallest of bulk and tail; and
+        `stuck_chains`, the numbers of those that do not move; and
         `unknowns`, for each of them `mean`, `sd`, `q05`, `q95`, `r_hat` and `ess`.
 
     Example:
@@ -119,12 +164,16 @@ def convergence(posterior: Posterior, x: Array, rows: int = 20) -> dict[str, Any
         }
     return {
         "divergences": int(np.sum(posterior.statistics.get("diverging", 0))),
-        "r_hat": max((float(r_hat[name].max()) for name in values), default=math.nan),
-        "ess": min(
-            (float(each[name].min()) for each in ess.values() for name in values), default=math.nan
-        ),
+        "r_hat": _extreme(max, [float(r_hat[name].max()) for name in values]),
+        "ess": _extreme(min, [float(e[name].min()) for e in ess.values() for name in values]),
+        "stuck_chains": list(posterior.attrs.get("stuck_chains", [])),
         "unknowns": unknowns,
     }
+
+
+def _extreme(which: Callable[..., float], values: list[float]) -> float:
+    """Of the numbers that are not NaN, which values that never change have; NaN without others."""
+    return which((v for v in values if not math.isnan(v)), default=math.nan)
 
 
 def compare_models(

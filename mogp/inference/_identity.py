@@ -22,6 +22,28 @@ def fingerprint(*trees: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def of_array(array: Any) -> str:
+    """Type, shape and checksum of an array."""
+    return f"{array.dtype}{list(array.shape)} {fingerprint(array)}"
+
+
+def hashable(tree: Any) -> Any:
+    """What makes two trees equal: their structure, and their leaves with their types and values.
+
+    Functions and classes are themselves, unlike in `description`, so that this is for one process.
+    None if a tree holds what cannot be compared, such as a list in a static field.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    values = [
+        (type(leaf), fingerprint(leaf) if eqx.is_array_like(leaf) else leaf) for leaf in leaves
+    ]
+    try:
+        hash(key := (structure, *values))
+    except TypeError:
+        return None
+    return key
+
+
 def program(function: Callable[..., Any], *arguments: Any) -> str:
     """A checksum of what a function computes: of its JAX program, with all numbers in it.
 
@@ -56,7 +78,7 @@ def description(value: Any) -> str:
     if value is None or isinstance(value, str):
         return repr(value)
     if np.size(value) > 16 or _is_key(value):
-        return f"{value.dtype}{list(value.shape)} {fingerprint(value)}"
+        return of_array(value)
     return repr(np.asarray(value).tolist())
 
 

@@ -11,12 +11,14 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
+from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, biject_to
 
 from mogp import limit
 from mogp._arrays import Real
 from mogp._checks import check_between, is_concrete
+from mogp.inference._data import as_numbers
 from mogp.inference._scores import categorical
 
 Parameter: TypeAlias = Real | Distribution
@@ -51,11 +53,13 @@ class Likelihood(eqx.Module):
     is_conjugate: ClassVar[bool] = False  # whether the weights of the outputs integrate out
     is_real: ClassVar[bool] = False  # whether observations are real numbers with a scale to learn
     is_binary: ClassVar[bool] = False  # whether observations are 0 or 1, and the mean that of 1
+    is_discrete: ClassVar[bool] = False  # whether observations are integers
 
     def __check_init__(self) -> None:
         for name in self.parameters:
-            if not isinstance(getattr(self, name), Distribution):
-                check_between(name, getattr(self, name), 0)
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Distribution):
+                check_between(name, value, 0)
 
     @property
     def parameters(self) -> list[str]:
@@ -98,7 +102,7 @@ class Likelihood(eqx.Module):
         Raises:
             ValueError: if shapes disagree, rows are not finite, or values are impossible.
         """
-        array = jnp.asarray(y)
+        array = as_numbers("y", y)
         if not jnp.issubdtype(array.dtype, jnp.floating):
             array = array.astype(float)
         array = array[:, None] if array.ndim == 1 else array
@@ -117,6 +121,10 @@ class Likelihood(eqx.Module):
 
     def for_outputs(self, number: int) -> Self:  # noqa: ARG002
         """The likelihood where a network has so many outputs."""
+        return self
+
+    def for_observations(self, y: Array) -> Self:  # noqa: ARG002
+        """The likelihood with what it takes from all the checked observations that it is fit to."""
         return self
 
     def condition(self, source: Any, x: Array, y: Array, method: str) -> limit.Regression:
@@ -184,6 +192,7 @@ class Bernoulli(Likelihood):
     """
 
     is_binary: ClassVar[bool] = True
+    is_discrete: ClassVar[bool] = True
 
     def law(self, outputs: Array) -> Distribution:
         return dist.Bernoulli(logits=outputs).to_event(1)
@@ -195,22 +204,64 @@ class Bernoulli(Likelihood):
 
 
 class Poisson(Likelihood):
-    """Counts of mean `exp(f(x))`, for each output.
+    """Counts of mean `mean_count · exp(f(x))`, for each output.
+
+    Attributes:
+        mean_count: the mean where `f(x) = 0`, positive, or its distribution. None is the mean of
+            the counts that the model is fit to, so that `f` is of size 1 at any size of counts; and
+            1 where there are none yet.
 
     Example:
         >>> import jax.numpy as jnp
         >>> from mogp import inference
-        >>> float(inference.Poisson().mean(jnp.zeros((1, 1)))[0, 0])
-        1.0
+        >>> float(inference.Poisson(mean_count=200.0).mean(jnp.zeros((1, 1)))[0, 0])
+        200.0
     """
 
+    mean_count: Parameter | None = None
+    is_discrete: ClassVar[bool] = True
+
     def law(self, outputs: Array) -> Distribution:
-        return dist.Poisson(jnp.exp(outputs)).to_event(1)
+        shift = jnp.log(
+            jnp.asarray(1 if self.mean_count is None else self.mean_count, outputs.dtype)
+        )
+        return Counts(outputs + jnp.full_like(outputs, shift)).to_event(1)
+
+    def for_observations(self, y: Array) -> Self:
+        if self.mean_count is not None:
+            return self
+        return replace(self, mean_count=jnp.maximum(jnp.mean(y), 1 / (2 * y.size)))
 
     def targets(self, y: ArrayLike, count: int) -> Array:
         array = super().targets(y, count)
         _refuse_rows("be counts, got other values", (array < 0) | (array != jnp.floor(array)))
         return array
+
+
+class Counts(dist.Poisson):
+    """A Poisson distribution whose log-density at large counts is exact in any precision.
+
+    `log p(y) = log p(y | mean y) - y (e^d - 1 - d)` with `d` the logarithm of the mean over `y`.
+    The terms `y log mean`, `mean` and `log y!` are each a thousand times as large as their sum.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {"log_rate": dist.constraints.real}
+    pytree_data_fields = ("log_rate",)
+
+    def __init__(self, log_rate: Array) -> None:
+        self.log_rate = log_rate
+        super().__init__(jnp.exp(log_rate), validate_args=False)
+
+    def log_prob(self, value: Array) -> Array:
+        some = jnp.where(value > 0, value, 1).astype(self.log_rate.dtype)
+        apart = self.log_rate - jnp.log(some)
+        # Stirling's series of log y!, of which the next term is below 1e-10 from 16 on.
+        large = jnp.maximum(some, 16)
+        series = (1 / 12 - (1 / 360 - 1 / 1260 / large**2) / large**2) / large
+        best = -jnp.log(2 * jnp.pi * large) / 2 - series
+        small = jnp.minimum(some, 16)
+        best = jnp.where(some < 16, small * jnp.log(small) - small - gammaln(small + 1), best)
+        return jnp.where(value > 0, best - some * (jnp.expm1(apart) - apart), -self.rate)
 
 
 class Categorical(Likelihood):
@@ -221,6 +272,7 @@ class Categorical(Likelihood):
     """
 
     classes: int = eqx.field(static=True, default=0)
+    is_discrete: ClassVar[bool] = True
 
     def law(self, outputs: Array) -> Distribution:
         return dist.Categorical(logits=outputs)

@@ -14,8 +14,9 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from mogp._checks import is_concrete
 from mogp.inference import _stored, _tree
-from mogp.inference._data import check_rows
+from mogp.inference._data import as_inputs, in_precision, precise
 from mogp.inference._likelihoods import Likelihood
 from mogp.inference._predictive import Predictive
 
@@ -118,10 +119,8 @@ class Posterior:
         Raises:
             ValueError: if `x` does not fit.
         """
-        check_rows("x", x, self.sources)
-        sources, likelihoods = self._flat(num_draws)
-        outputs, variance = _predictions(sources, likelihoods, self.observed, x)
-        return Predictive(likelihoods, outputs, variance)
+        x, (sources, likelihoods) = as_inputs("x", x, model=self.sources), self._flat(num_draws)
+        return Predictive(likelihoods, *self._precisely(_predictions, sources, likelihoods, x))
 
     def evaluate(self, x: Array, y: ArrayLike, *, key: Array | None = None) -> dict[str, float]:
         """Scores of the predictions at `x` against `y`: `Predictive.evaluate`."""
@@ -134,7 +133,7 @@ class Posterior:
         (Rasmussen and Williams, 2006, Eq. 5.12).
         """
         sources, likelihoods = self._flat(None)
-        values = _pointwise(sources, likelihoods, self.observed, self.x, self.y)
+        values: Array = self._precisely(_pointwise, sources, likelihoods, self.x, self.y)
         return values.reshape(*self.shape, -1)
 
     def save(self, path: str | Path) -> None:
@@ -144,6 +143,15 @@ class Posterior:
         that weights may be of any size.
         """
         _stored.save(self, self._summary, Path(path))
+
+    def _precisely(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """A function of draws and of data, in double precision where weights are integrated out.
+
+        In compiled code, it is in the precision of the inputs.
+        """
+        given, dtype = (self.observed, *arguments), arguments[2].dtype
+        with precise(self.observed is not None and is_concrete(given), given) as given:
+            return in_precision(dtype, function(*given))
 
     def _flat(self, num_draws: int | None) -> Any:
         flat, total = flattened((self.sources, self.likelihood)), math.prod(self.shape)
@@ -217,7 +225,7 @@ def load_posterior(
 
 @eqx.filter_jit
 def _predictions(
-    sources: Any, likelihoods: Likelihood, observed: Observed | None, x: Array
+    observed: Observed | None, sources: Any, likelihoods: Likelihood, x: Array
 ) -> tuple[Array, Array | None]:
     arrays, static = eqx.partition((sources, likelihoods), eqx.is_array)
 
@@ -233,7 +241,7 @@ def _predictions(
 
 @eqx.filter_jit
 def _pointwise(
-    sources: Any, likelihoods: Likelihood, observed: Observed | None, x: Array, targets: Array
+    observed: Observed | None, sources: Any, likelihoods: Likelihood, x: Array, targets: Array
 ) -> Array:
     arrays, static = eqx.partition((sources, likelihoods), eqx.is_array)
 

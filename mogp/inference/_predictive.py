@@ -1,6 +1,5 @@
 """Predictions: an average of the distributions of observations over draws of a posterior."""
 
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -31,17 +30,16 @@ class Predictive(eqx.Module):
 
     def mean(self) -> Array:
         """Expected observations (n, num_outputs): class probabilities for labels, averaged."""
-        return jnp.mean(self._over_draws(lambda law, outputs, _: law.mean(outputs)), 0)
+        return jnp.mean(self._over_draws(_mean), 0)
 
     def sample(self, *, key: Array) -> Array:
         """One set of observations from each draw, of shape (num_draws, n, …)."""
         keys = jax.random.split(key, len(self.outputs))
-        return self._over_draws(lambda *law, k: _law(*law).sample(k), k=keys)
+        return self._over_draws(_sample, key=keys)
 
     def log_density(self, y: ArrayLike) -> Array:
         """`log p(y_i)` of each observation alone, of shape (n,)."""
-        targets = self._targets(y)
-        values = self._over_draws(lambda *law: _law(*law).log_prob(targets))
+        values = self._over_draws(_density, self._targets(y))
         return jax.nn.logsumexp(values, axis=0) - jnp.log(len(values))
 
     def interval(self, level: float = 0.9, *, key: Array) -> Array:
@@ -105,13 +103,36 @@ class Predictive(eqx.Module):
             raise ValueError(f"y must have {outputs} columns, got {targets.shape[1]}")
         return targets
 
-    def _over_draws(self, f: Any, **more: Array) -> Array:
-        def one(each: tuple[Any, ...]) -> Array:
-            arrays, outputs, variance, more = each
-            return f(eqx.combine(arrays, static), outputs, variance, **more)
+    def _over_draws(self, f: Any, *arrays: Any, **more: Array) -> Array:
+        values: Array = _mapped(f, (self.likelihood, self.outputs, self.variance), arrays, more)
+        return values
 
-        arrays, static = eqx.partition(self.likelihood, eqx.is_array)
-        return jax.jit(partial(jax.lax.map, one))((arrays, self.outputs, self.variance, more))
+
+@eqx.filter_jit
+def _mapped(f: Any, draws: Any, same: tuple[Any, ...], more: dict[str, Array]) -> Any:
+    """`f(likelihood, outputs, variance, *same, **more)` of each draw; `more` leads with draws."""
+    arrays, static = eqx.partition((draws, more), eqx.is_array)
+
+    def one(arrays: Any) -> Array:
+        draw, more = eqx.combine(arrays, static)
+        value: Array = f(*draw, *same, **more)
+        return value
+
+    return jax.lax.map(one, arrays)
+
+
+def _mean(likelihood: Likelihood, outputs: Array, _: Array | None) -> Array:
+    return likelihood.mean(outputs)
+
+
+def _sample(likelihood: Likelihood, outputs: Array, variance: Array | None, key: Array) -> Array:
+    drawn: Array = _law(likelihood, outputs, variance).sample(key)
+    return drawn
+
+
+def _density(likelihood: Likelihood, outputs: Array, variance: Array | None, y: Array) -> Array:
+    values: Array = _law(likelihood, outputs, variance).log_prob(y)
+    return values
 
 
 def _law(likelihood: Likelihood, outputs: Array, variance: Array | None) -> Any:

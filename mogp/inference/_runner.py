@@ -1,11 +1,6 @@
 """The one loop of all long runs: pieces, progress, checkpoints, interruption and resumption."""
 
 import abc
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +9,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mogp.inference import _checkpoint
+from mogp.inference._patience import Stopped, signals
 
 
 class AbstractRun(abc.ABC):
@@ -42,7 +38,7 @@ class AbstractRun(abc.ABC):
 
     @abc.abstractmethod
     def start(self) -> Any:
-        """The state before the first step, a pytree of arrays."""
+        """The state before the first step, a pytree of arrays; long work goes by `patiently`."""
 
     @abc.abstractmethod
     def end(self, done: int) -> int:
@@ -99,9 +95,9 @@ def run(task: AbstractRun, *, checkpoint: str | Path | None, progress: bool) -> 
     is always that of `total` steps. If the file holds more, their records are cut back; where the
     state is the result, it is computed again, and the longer file is left alone.
 
-    Ctrl-C and SIGTERM let the piece in flight end, which is written to the checkpoint, and the
-    outcome is what was recorded by then. A second Ctrl-C stops at once. Both work in the main
-    thread only.
+    Ctrl-C and SIGTERM let the piece in flight end, if it does so within 3 seconds, which is written
+    to the checkpoint, and the outcome is what was recorded by then. A second signal stops at once.
+    Both work in the main thread only.
 
     Args:
         task: the run.
@@ -126,16 +122,17 @@ def run(task: AbstractRun, *, checkpoint: str | Path | None, progress: bool) -> 
                 records = jax.tree.map(np.asarray, records)
         if done > task.total:
             return Outcome(state, task.cut(records), task.total, interrupted=False)
-        if done == 0:
-            state = task.start()
         bar = tqdm(
             total=task.total, initial=done, desc=task.name, unit=task.unit, disable=not progress
         )
-        with bar, _signals(task.name) as caught:
+        with bar, signals(task.name) as caught:
             while done < task.total and not caught:
                 end = task.end(done)
-                state, new = task.advance(state, done, end)
-                state = jax.block_until_ready(state)  # type: ignore[no-untyped-call]
+                try:
+                    at = task.start() if done == 0 else state
+                    state, new = task.advance(at, done, end)
+                except Stopped:
+                    break
                 records = new if records is None else jax.tree.map(_joined, records, new)
                 shown = task.shown(records)
                 if path is not None and (task.saves(end) or end == task.total or caught):
@@ -150,28 +147,3 @@ def run(task: AbstractRun, *, checkpoint: str | Path | None, progress: bool) -> 
 
 def _joined(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     return np.concatenate([old, new]) if len(new) else old
-
-
-@contextmanager
-def _signals(name: str) -> Iterator[list[int]]:
-    """The numbers of the signals that have asked to stop; the second one stops at once."""
-    caught: list[int] = []
-
-    def handle(number: int, _: Any) -> None:
-        caught.append(number)
-        if len(caught) > 1:
-            raise KeyboardInterrupt
-        # Not by `print`, which must not be called again while it is busy.
-        os.write(2, f"\n{name}: stops at the end of this piece; again to stop at once\n".encode())
-
-    old: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for asked in (signal.SIGINT, signal.SIGTERM):
-            # Who ignores a signal, as `nohup` does, goes on ignoring it.
-            if signal.getsignal(asked) not in (signal.SIG_IGN, None):
-                old[asked] = signal.signal(asked, handle)
-    try:
-        yield caught
-    finally:
-        for asked, handler in old.items():
-            signal.signal(asked, handler)

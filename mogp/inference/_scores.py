@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
 from mogp._arrays import mean_over_rows
+from mogp._checks import check_labels, is_concrete
+from mogp.inference._data import as_numbers, check_outputs
 
 
 def categorical(outputs: Array, y: Array) -> Array:
@@ -45,7 +49,9 @@ class Scores(NamedTuple):
     nll: Array
 
 
-def evaluate(model: Callable[[Array], Array], x: Array, y: Array, *, block: int = 2000) -> Scores:
+def evaluate(
+    model: Callable[[Array], Array], x: ArrayLike, y: ArrayLike, *, block: int = 2000
+) -> Scores:
     """Accuracy and mean negative log-likelihood of a classifier.
 
     Args:
@@ -57,6 +63,9 @@ def evaluate(model: Callable[[Array], Array], x: Array, y: Array, *, block: int 
     Returns:
         Two scalars.
 
+    Raises:
+        ValueError: if there is not one label a row, or labels are outside their range.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from mogp import inference
@@ -64,6 +73,11 @@ def evaluate(model: Callable[[Array], Array], x: Array, y: Array, *, block: int 
         >>> round(float(inference.evaluate(lambda x: x, logits, jnp.array([0, 1, 1])).accuracy), 3)
         0.667
     """
+    x, y = as_numbers("x", x), as_numbers("y", y)
+    outputs = eqx.filter_eval_shape(model, x[:1]).shape
+    check_outputs(outputs, 1, 1, at_least=True)
+    if is_concrete(y):
+        check_labels("y", y, len(x), outputs[1])
 
     def score(inputs: Array, labels: Array) -> Scores:
         logits = model(inputs)

@@ -1,5 +1,6 @@
 """Posteriors in files: netCDF, which ArviZ opens, with what rebuilds the functions."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,8 @@ from mogp.nn import network
 if TYPE_CHECKING:
     import xarray as xr
 
-_VERSION = 1
+_VERSION = 2
+_MARK = b"\nmogp sha256 "
 _ENGINE: Any = "h5netcdf"
 
 
@@ -52,6 +54,8 @@ def save(posterior: Any, summary: "xr.DataTree", path: Path) -> None:
         where[place] = places.get(id(array), ("sources", place))
         if id(array) not in places:
             others[place] = array
+    is_typed = jax.dtypes.issubdtype(posterior.key.dtype, jax.dtypes.prng_key)
+    key_data = jax.random.key_data(posterior.key) if is_typed else posterior.key
     tree = summary.copy()
     tree.attrs["mogp"] = json.dumps(
         {
@@ -59,7 +63,11 @@ def save(posterior: Any, summary: "xr.DataTree", path: Path) -> None:
             "sources": where,
             "parameters": list(posterior.parameters),
             "method": None if posterior.observed is None else posterior.observed.method,
-            "key": np.asarray(jax.random.key_data(posterior.key)).tolist(),
+            "columns": posterior.y.shape[1] if posterior.y.ndim == 2 else None,
+            "key": np.asarray(key_data).tolist(),
+            "generator": None
+            if key_data is posterior.key
+            else str(jax.random.key_impl(posterior.key)),
             "attrs": dict(posterior.attrs),
         }
     )
@@ -71,6 +79,8 @@ def save(posterior: Any, summary: "xr.DataTree", path: Path) -> None:
                 own = own or [f"{name}_dim_{k}" for k in range(array.ndim - 2)]
                 one = xr.Dataset({name: (("chain", "draw", *own), np.asarray(array))})
                 one.to_netcdf(part, mode="a", group=group, engine=_ENGINE)
+        with part.open("r+b") as file:  # what follows the end of a netCDF file is not looked at
+            file.write(_MARK + hashlib.file_digest(file, "sha256").hexdigest().encode())
 
 
 def load(path: Path, model: Any, likelihood: str | Likelihood | None) -> dict[str, Any]:
@@ -80,7 +90,12 @@ def load(path: Path, model: Any, likelihood: str | Likelihood | None) -> dict[st
     """
     import xarray as xr
 
-    with xr.open_datatree(path, engine=_ENGINE) as tree:
+    _check_whole(path)
+    try:
+        opened = xr.open_datatree(path, engine=_ENGINE)
+    except Exception as error:  # HDF5 and its readers raise what they like on other files
+        raise ValueError(f"{path} cannot be read as a posterior: {error}") from None
+    with opened as tree:
         try:
             header = json.loads(tree.attrs["mogp"])
             attrs, version = header["attrs"], header["version"]
@@ -96,26 +111,62 @@ def load(path: Path, model: Any, likelihood: str | Likelihood | None) -> dict[st
             return {str(key): np.asarray(value.values) for key, value in found.items()}
 
         def array(place: list[str]) -> Array:
-            return jnp.asarray(tree[place[0]][place[1]].values)
+            values = np.asarray(tree[place[0]][place[1]].values)
+            found = jnp.asarray(values)
+            if found.dtype.itemsize < values.dtype.itemsize and found.dtype.kind == "f":
+                raise ValueError(
+                    f"{path} is in double precision: set JAX_ENABLE_X64=1, or "
+                    'jax.config.update("jax_enable_x64", True), before it is read'
+                )
+            return found
 
         sources = _filled(path, _template(model, attrs), header["sources"], array)
         parameters = {name: array(["posterior", name]) for name in header["parameters"]}
         shape = jax.tree.leaves(eqx.filter(sources, eqx.is_array))[0].shape[:2]
+        x, y = array(["constant_data", "x"]), array(["observed_data", "y"])
+        if header["columns"] is not None:
+            y = y.astype(x.dtype).reshape(len(x), header["columns"])
         prior = group("prior") | group("prior_predictive")
         drawn = {name: jnp.asarray(value[0]) for name, value in prior.items()}
+        if header["columns"] == 1 and "y" in drawn:
+            drawn["y"] = drawn["y"][..., None]
         return {
             "sources": sources,
-            "likelihood": stacked(law, parameters, shape),
-            "x": array(["constant_data", "x"]),
-            "y": array(["observed_data", "y"]),
+            "likelihood": stacked(law.for_observations(y), parameters, shape),
+            "x": x,
+            "y": y,
             "method": header["method"],
             "parameters": parameters,
             "statistics": group("sample_stats"),
             "epochs": group("epochs"),
             "prior": lambda: drawn,
             "attrs": attrs,
-            "key": jax.random.wrap_key_data(jnp.asarray(header["key"], jnp.uint32)),
+            "key": _key(header["key"], header["generator"]),
         }
+
+
+def _key(data: list[int], generator: str | None) -> Array:
+    array = jnp.asarray(data, jnp.uint32)
+    return array if generator is None else jax.random.wrap_key_data(array, impl=generator)
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a file whose checksum is wrong; one that others have written again has none."""
+    if path.is_dir():
+        raise ValueError(f"path must be a file, got the folder {path}")
+    with path.open("rb") as file:
+        size, end = file.seek(0, 2), len(_MARK) + 64
+        file.seek(max(size - end, 0))
+        mark, _, checksum = file.read().rpartition(b" ")
+        if mark + b" " != _MARK:
+            return
+        file.seek(0)
+        digest, left = hashlib.sha256(), size - end
+        while left and (block := file.read(min(left, 2**20))):
+            digest.update(block)
+            left -= len(block)
+    if digest.hexdigest().encode() != checksum:
+        raise ValueError(f"{path} is damaged: its checksum is wrong")
 
 
 def _likelihood(path: Path, given: str | Likelihood | None, stored: str) -> Likelihood:

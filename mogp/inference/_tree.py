@@ -26,7 +26,8 @@ def with_arrays(summary: "xr.DataTree", posterior: Any) -> "xr.DataTree":
 
     values, dims = named_arrays(posterior)
     names: dict[Any, Any] = dict(dims)
-    arrays = arviz_base.dict_to_dataset(jax.tree.map(np.asarray, values), dims=names)
+    some = {name: np.asarray(value) for name, value in values.items() if value.size}
+    arrays = arviz_base.dict_to_dataset(some, dims=names)
     groups = {"posterior": xr.Dataset()}
     groups |= {name: child.to_dataset() for name, child in summary.children.items()}
     groups["posterior"] = groups["posterior"].merge(arrays)
@@ -49,18 +50,22 @@ def summary_tree(posterior: Any) -> "xr.DataTree":
     outputs = posterior.likelihood.num_outputs(posterior.y)
     if chains * draws * len(posterior.x) * outputs <= _LARGEST:
         drawn = posterior.predict(posterior.x).sample(key=posterior.key)
-        groups["posterior_predictive"] = {"y": drawn.reshape(*shape, *drawn.shape[1:])}
+        drawn = drawn.reshape(*shape, *drawn.shape[1:])
+        groups["posterior_predictive"] = {"y": observations(posterior, drawn)}
         groups["log_likelihood"] = {"y": posterior.log_likelihood()}
     prior = dict(posterior.prior())
     if prior:
-        groups["prior_predictive"] = {"y": prior.pop("y")[None]}
+        groups["prior_predictive"] = {"y": observations(posterior, prior.pop("y")[None])}
         groups["prior"] = {name: value[None] for name, value in prior.items()}
-    groups["observed_data"] = {"y": posterior.y}
+    groups["observed_data"] = {"y": observations(posterior, posterior.y)}
     groups["constant_data"] = {"x": posterior.x}
+    # ArviZ's summaries and plots fail on what is empty, such as the jumps of a GP regime.
+    groups = {
+        name: {key: np.asarray(value) for key, value in group.items() if np.size(value)}
+        for name, group in groups.items()
+    }
     groups = {name: group for name, group in groups.items() if group}
-    tree = arviz_base.from_dict(
-        jax.tree.map(np.asarray, groups), dims=dims, check_conventions=False
-    )
+    tree = arviz_base.from_dict(groups, dims=dims, check_conventions=False)
     if posterior.epochs:
         each = {name: (("chain", "epoch"), a) for name, a in posterior.epochs.items()}
         tree["epochs"] = xr.DataTree(xr.Dataset(each))
@@ -79,10 +84,22 @@ def summary_tree(posterior: Any) -> "xr.DataTree":
     return tree
 
 
+def observations(posterior: Any, y: Any) -> np.ndarray:
+    """Observations of shape (…, n, outputs) or (…, n) as ArviZ has them.
+
+    One output has no axis, like its log-likelihood, and counts and labels are integers.
+    """
+    array = np.asarray(y)
+    if posterior.y.ndim == 2 and posterior.y.shape[1] == 1:
+        array = array[..., 0]
+    return array.astype(int) if posterior.likelihood.is_discrete else array
+
+
 def named_arrays(posterior: Any) -> tuple[dict[str, Array], dict[str, list[str]]]:
     """The arrays of the functions that the data see, by name, and the names of all axes."""
     sources, seen = posterior.sources, posterior.observed is None
-    dims = {"y": ["row", "output"][: posterior.y.ndim]}
+    many = posterior.y.ndim == 2 and posterior.y.shape[1] > 1
+    dims = {"y": ["row", "output"] if many else ["row"]}
     if posterior.x.ndim == 2:
         dims["x"] = ["row", "input"]
     values: dict[str, Array] = {}

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import optax
+import pandas as pd
 import pytest
 import scipy.optimize
 from closeness import assert_close
@@ -192,7 +193,7 @@ def test_other_likelihoods_and_inputs_of_any_shape(likelihood, key):
     outputs = np.zeros((20, start.w.shape[1]))
     given = {
         "bernoulli": lambda: np.full(20, math.log(0.5)),
-        "poisson": lambda: dist.Poisson(1.0).log_prob(y),
+        "poisson": lambda: dist.Poisson(19 / 20).log_prob(y),  # the mean of the counts
         # `df` starts at the mean of its distribution.
         "student_t": lambda: dist.StudentT(20.0, outputs, 0.7).log_prob(y).sum(1),
     }
@@ -320,6 +321,56 @@ def test_an_interrupted_run_returns_what_was_done(classes, key, tmp_path, monkey
     assert len(calls) == 4
 
 
+def test_lists_tables_and_paths_as_text(numbers, key, tmp_path):
+    x, y = (np.asarray(a) for a in numbers)
+    options = {"key": key, "likelihood": "gaussian", "num_epochs": 1, "progress": False}
+    fits = [
+        inference.fit(Line(jnp.zeros((3, 1))), *data, **options, **more)
+        for data, more in [
+            ((x, y), {}),
+            ((x.tolist(), y.tolist()), {"checkpoint": str(tmp_path / "fit")}),
+            ((pd.DataFrame(x), pd.Series(y)), {}),
+            ((x, y[:, None]), {}),
+        ]
+    ]
+    for each in fits:
+        np.testing.assert_array_equal(each.model.w, fits[0].model.w)
+    assert (tmp_path / "fit").is_file()
+    with pytest.raises(ValueError, match=f"checkpoint must be a file, got the folder {tmp_path}"):
+        inference.fit(Line(jnp.zeros((3, 1))), x, y, **options, checkpoint=str(tmp_path))
+
+
+def test_double_precision_in_a_session_of_single_precision_is_cast_without_warning(key):
+    x, y = np.linspace(0, 1, 10)[:, None], np.linspace(0, 1, 10)
+    with jax.enable_x64(False):
+        result = inference.fit(
+            Line(jnp.zeros((1, 1))), x, y, key=jax.random.key(0), likelihood="gaussian",
+            num_epochs=1, progress=False,
+        )  # fmt: skip
+    assert result.model.w.dtype == np.float32
+
+
+def test_labels_out_of_range_have_no_score():
+    logits = jnp.zeros((3, 2))
+    for labels, message in [
+        ([0, 1, 2], r"y must lie in \[0, 2\)"), ([0, 1, -1], r"y must lie in \[0, 2\)"),
+        ([0, 1], r"y must have shape \(3,\)"), ([0.0, 1.0, 1.0], "y must be integer class labels"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            inference.evaluate(lambda x: x, logits, labels)
+    assert float(inference.evaluate(lambda x: x, logits.tolist(), [0, 0, 1]).accuracy) == 2 / 3
+
+
+def test_sizes_beyond_the_memory_are_said_before_allocating(key):
+    x = jnp.zeros((3, 1))
+    wide = lambda key: MoGP([priors.Horseshoe()]).network(1, 2, 10**13, key=key)  # noqa: E731
+    options = {"key": key, "progress": False}
+    with pytest.raises(ValueError, match=r"the networks would take .* GiB, more than the memory"):
+        inference.fit(wide, x, [0, 1, 1], num_seeds=2, **options)
+    with pytest.raises(ValueError, match=r"the networks would take .* GiB, more than the memory"):
+        inference.sghmc(MoGP([priors.Horseshoe()]), x, [0, 1, 1], width=10**13, **options)
+
+
 def test_a_second_writer_is_refused(classes, key, tmp_path):
     with (
         _checkpoint.only_writer(tmp_path / "fit"),
@@ -374,6 +425,13 @@ def test_divergence_is_an_error(numbers, key):
         )  # fmt: skip
 
 
+class Own(inference.Likelihood):
+    """A likelihood of the user's."""
+
+    def law(self, outputs):
+        return dist.Laplace(outputs, jnp.ones_like(outputs)).to_event(1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -392,6 +450,26 @@ def test_divergence_is_an_error(numbers, key):
         ({"prior_temperature": 0.0}, "prior_temperature must be above 0, got 0.0"),
         ({"prior_temperature": math.nan}, "prior_temperature must be above 0, got nan"),
         ({"likelihood": "hinge"}, "likelihood must be one of"),
+        ({"model": MoGP([priors.Horseshoe()])}, r"must be a network, got a MoGP: model.network\("),
+        ({"optimizer": 0.1}, "optimizer must be an Optax transformation, .* got 0.1"),
+        ({"optimizer": "adam"}, "optimizer must be an Optax transformation"),
+        ({"key": 0}, r"key must be one random key, jax.random.key\(0\) for example, got 0"),
+        ({"key": jax.random.split(jax.random.key(0))}, r"key must be one random key.*shape \(2,\)"),
+        ({"y": jnp.full(600, 1j)}, "y must be real numbers, got complex"),
+        ({"x": jnp.full((600, 2), 1j)}, "x must be floating point, got complex"),
+        ({"y": ["a"] * 600}, "y must be an array of numbers"),
+        ({"y": None}, "y must be an array of numbers"),
+        *(
+            ({"y": jnp.ones(shape).at[:1].set(0), "likelihood": likelihood}, message)
+            for likelihood in ("gaussian", Own())
+            for shape, message in [
+                (599, "y must have shape"),
+                (601, "y must have shape"),
+                ((600, 3, 1), "y must have shape"),
+                ((600, 2), "outputs of shape"),
+                ((600, 4), "outputs of shape"),
+            ]
+        ),
         ({"num_seeds": 2}, "model must be a function from a random key to a module"),
         ({"model": small}, "a function of a key needs num_seeds"),
         ({"model": small, "num_seeds": 0}, "num_seeds must be an integer of at least 1"),

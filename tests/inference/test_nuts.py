@@ -217,7 +217,7 @@ def test_tree(whole):
     }  # fmt: skip
     assert tree.posterior["weights0"].dims == ("chain", "draw", "jump0", "input")
     assert tree.posterior["node_variances0"].shape == (2, 12, 3)
-    assert tree.posterior_predictive["y"].dims == ("chain", "draw", "row", "output")
+    assert tree.posterior_predictive["y"].dims == ("chain", "draw", "row")
     assert tree.log_likelihood["y"].shape == (2, 12, 5)
     assert tree.prior["gaps0"].shape == (1, 12, 3)
     assert tree["sample_stats"]["diverging"].shape == (2, 12)

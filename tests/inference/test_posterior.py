@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import warnings
 
+import arviz_stats
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,10 +13,12 @@ import numpyro.distributions as dist
 import pytest
 import xarray as xr
 from closeness import assert_close
+from oracles import needs_x64
 from scipy import stats
 
 from mogp import MoGP, inference, limit, nn, priors
 from mogp.inference import _identity, _stored, _tree
+from mogp.inference._likelihoods import likelihood_of, stacked
 from mogp.limit.layers import skeleton
 
 X = jnp.linspace(-1.0, 1.0, 6)[:, None]
@@ -125,7 +129,7 @@ def test_the_tree_follows_from_sources_and_data(case):
     group = tree["posterior"]
     assert tree["posterior_predictive"]["y"].dims[:3] == ("chain", "draw", "row")
     np.testing.assert_array_equal(tree["log_likelihood"]["y"], posterior.log_likelihood())
-    np.testing.assert_array_equal(tree["observed_data"]["y"], posterior.y)
+    np.testing.assert_array_equal(tree["observed_data"]["y"], posterior.y.reshape(6))
     np.testing.assert_array_equal(tree["constant_data"]["x"], X)
     assert tree.attrs["interrupted"] == 0
     if name == "limit":
@@ -142,7 +146,7 @@ def test_the_tree_follows_from_sources_and_data(case):
         assert group["log_variances0"].dims == ("chain", "draw", "node0")
     if name in ("limit", "network"):
         assert tree["prior"]["noise_scale"].shape == (1, 7)
-        assert tree["prior_predictive"]["y"].shape == (1, 7, 6, 1)
+        assert tree["prior_predictive"]["y"].shape == (1, 7, 6)
         assert tree["sample_stats"]["diverging"].dtype == bool
     if name == "classifier":
         u = np.asarray(sources.log_variances[1])
@@ -269,6 +273,49 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert [each.name for each in tmp_path.iterdir()] == ["posterior.nc"]
 
 
+def test_damaged_files_are_refused(tmp_path):
+    """Cut short, empty, any of its bytes changed, another kind of file, a folder."""
+    model, make = CASES["module"]
+    file = tmp_path / "posterior.nc"
+    make().save(file)
+    whole = file.read_bytes()
+    places = np.random.default_rng(0).integers(0, len(whole) - 90, 40)
+    for place in places.tolist():
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match="is damaged: its checksum is wrong"):
+            inference.load_posterior(file, model)
+    for content in (b"", b"nothing of the kind", whole[:100], whole[: len(whole) // 2]):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{file} cannot be read as a posterior"):
+            inference.load_posterior(file, model)
+    with pytest.raises(ValueError, match="path must be a file, got the folder"):
+        inference.load_posterior(tmp_path, model)
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        make().save(tmp_path)
+
+
+@needs_x64
+def test_a_file_of_double_precision_is_not_rounded_silently(tmp_path):
+    model, make = CASES["module"]
+    make().save(tmp_path / "posterior.nc")
+    with (
+        jax.enable_x64(False),
+        pytest.raises(ValueError, match="is in double precision: set JAX_ENABLE_X64=1"),
+    ):
+        inference.load_posterior(tmp_path / "posterior.nc", model)
+
+
+@pytest.mark.parametrize("generator", ["threefry2x32", "rbg", None])
+def test_keys_of_any_generator_come_back(generator, tmp_path):
+    model, make = CASES["module"]
+    key = jax.random.PRNGKey(3) if generator is None else jax.random.key(3, impl=generator)
+    posterior = dataclasses.replace(make(), key=key)
+    posterior.save(tmp_path / "posterior.nc")
+    again = inference.load_posterior(tmp_path / "posterior.nc", model)
+    assert again.key.dtype == key.dtype
+    assert again.data.equals(posterior.data)
+
+
 def test_a_likelihood_of_ones_own_must_be_given(tmp_path):
     _, make = CASES["network"]
     posterior, law = make(), inference.Gaussian(dist.HalfNormal(3.0))
@@ -302,6 +349,45 @@ def test_a_file_of_another_version_or_without_arrays_is_refused(tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             inference.load_posterior(changed(change), model)
+
+
+LAWS = {
+    "gaussian": (np.sin(np.arange(15.0)), "mae"),
+    "student_t": (np.sin(np.arange(15.0)), "mae"),
+    "bernoulli": (np.arange(15) % 3 > 0, "acc"),
+    "poisson": (np.arange(15) % 4, "mae"),
+    "categorical": (np.arange(15) % 3, "acc"),
+}
+
+
+@pytest.mark.parametrize("name", list(LAWS))
+def test_functions_of_arviz_take_a_posterior_of_every_likelihood(name):
+    """One output has no axis, counts and labels are integers; a file has the same."""
+    y, kind = LAWS[name]
+    shape, outputs = (2, 40), 3 if name == "categorical" else 1
+    law = likelihood_of(name)
+    targets = law.targets(y, 15)
+    law = law.for_observations(targets)
+    values = {n: jnp.linspace(0.5, 1.5, 80).reshape(shape) for n in law.unknown}
+    weight = jax.random.normal(jax.random.key(0), (*shape, 1, outputs)) / 3
+    posterior = inference.Posterior(
+        Plane(weight, jnp.zeros(shape), 1.0), stacked(law, values, shape),
+        jnp.linspace(-1, 1, 15)[:, None], targets, parameters=values, key=jax.random.key(1),
+    )  # fmt: skip
+    tree = posterior.data
+    discrete = name not in ("gaussian", "student_t")
+    for group in ("observed_data", "posterior_predictive", "log_likelihood"):
+        assert tree[group]["y"].dims[-1] == "row"
+        if group != "log_likelihood":
+            assert (tree[group]["y"].dtype.kind == "i") == discrete
+    np.testing.assert_array_equal(tree["observed_data"]["y"], y)
+    with warnings.catch_warnings():  # of Pareto's k
+        warnings.simplefilter("ignore")
+        assert len(arviz_stats.summary(tree)) == len(values) + outputs
+        assert np.isfinite(arviz_stats.loo(tree, var_name="y").elpd)
+        assert 0 <= arviz_stats.metrics(tree, kind=kind).mean < 2
+        assert 0 <= arviz_stats.loo_metrics(tree, kind=kind).mean < 2
+        assert arviz_stats.loo_pit(tree, var_names="y")["y"].shape == (15,)
 
 
 # --- predictions --------------------------------------------------------------------------------
@@ -404,6 +490,47 @@ def test_leave_one_out_of_a_normal_mean():
     assert abs(found["nll"] - expected.mean()) < 0.01
     assert abs(found["se"] - expected.std(ddof=1) / np.sqrt(30)) < 0.01
     assert found["bad"] == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "bad", "nll"),
+    [
+        (np.zeros((2, 40)), 1, True),  # chains that do not move
+        (np.repeat([[0.0], [2.0]], 40, 1), 1, True),
+        (np.where(np.arange(80).reshape(2, 40) == 3, np.nan, 0.1), 1, False),
+        (np.where(np.arange(80).reshape(2, 40) < 40, 0.0, 0.1), 0, True),  # equal tails
+    ],
+)
+def test_leave_one_out_where_it_fails_says_so(values, bad, nll):
+    found = inference.leave_one_out(constants(jnp.asarray(values), jnp.ones((6, 1))))
+    assert found["bad"] == bad
+    assert np.isfinite(found["nll"]) == nll
+    assert ("statement" in found) == bool(bad)
+    if bad:
+        assert found["statement"].startswith("leave-one-out by importance sampling fails in 1 of")
+
+
+def test_leave_one_out_of_classes_that_are_sure():
+    """All densities are 1: nothing fails; with one other row, neither."""
+    logits = 300 * jax.nn.one_hot(LABELS, 3)
+    draws = jnp.broadcast_to(logits, (2, 40, 6, 3))
+
+    class Table(eqx.Module):
+        logits: jax.Array
+
+        def __call__(self, x):
+            return jnp.broadcast_to(self.logits, (len(x), 3))
+
+    def posterior(draws):
+        law = inference.Categorical(3)
+        return inference.Posterior(Table(draws), law, X, LABELS, key=jax.random.key(0))
+
+    found = inference.leave_one_out(posterior(draws))
+    assert found == {"nll": 0.0, "se": 0.0, "bad": 0.0}
+    noise = 0.1 * jax.random.normal(jax.random.key(0), (2, 40))
+    found = inference.leave_one_out(posterior(draws.at[:, :, 0, 1].set(300 + noise)))
+    assert found["bad"] == 0
+    assert abs(found["nll"] - np.log(2) / 6) < 0.01
 
 
 def test_convergence_of_chains_that_agree_and_that_do_not():

@@ -1,10 +1,12 @@
 """The loop of all long runs, on a run of milliseconds: kills, resumption, signals, identity."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import jax
@@ -14,6 +16,7 @@ import optax
 import pytest
 
 from mogp import priors
+from mogp._files import whole_file
 from mogp.inference import _checkpoint, _identity
 from mogp.inference._runner import AbstractRun, run
 
@@ -168,6 +171,133 @@ def test_a_second_signal_stops_at_once(tmp_path):
     again = Walk()
     places(again, tmp_path / "walk")
     assert again.seen[0] == (5, 7)
+
+
+ENDLESS = """
+import os, signal, sys, threading, time
+import jax
+sys.path.insert(0, {here!r})
+from test_runner import Walk, run
+from mogp.inference._patience import patiently
+endless = jax.jit(lambda x: jax.lax.while_loop(lambda x: x[0, 0] < 2, lambda x: x @ x, x))
+def stop():
+    time.sleep(1)
+    os.kill(os.getpid(), signal.{signal})
+def hang():
+    threading.Thread(target=stop, daemon=True).start()
+    print(time.time(), flush=True)
+    patiently(endless, jax.numpy.zeros((99, 99)))  # what takes a few operations, XLA does at once
+print(run(Walk(at={{{at}: hang}}), checkpoint={path!r}, progress=False).done, flush=True)
+"""
+
+
+@pytest.mark.parametrize(("name", "at", "done"), [("SIGINT", 5, "5"), ("SIGTERM", 0, None)])
+def test_a_piece_that_never_ends_does_not_hold_up_the_process(name, at, done, tmp_path):
+    """What was recorded before is kept; JAX, which waits for it at the end, is not waited for."""
+    path = tmp_path / "walk"
+    code = ENDLESS.format(here=HERE, signal=name, at=at, path=str(path))
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        began = float(other.stdout.readline())
+        out, err = other.communicate(timeout=60)
+    finally:
+        other.kill()
+    assert time.time() - began < 1 + 5
+    assert other.returncode == 130
+    assert "walk: stops at the end of this piece, or in 3 seconds without it" in err
+    if done is None:
+        assert "KeyboardInterrupt: walk was stopped before anything was recorded" in err
+        return
+    assert out.strip() == done
+    again = Walk()
+    np.testing.assert_array_equal(places(again, path), places(Walk()))
+    assert again.seen[0] == (5, 7)
+
+
+NUTS = """
+import os, signal, threading, time
+import jax, numpy as np
+from mogp import MoGP, inference, priors
+def stop():
+    time.sleep({after})
+    print(time.time(), flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+x = np.linspace(-1, 1, 30)[:, None]
+threading.Thread(target=stop, daemon=True).start()
+inference.nuts(
+    MoGP([priors.Horseshoe()], bias_scale=1.0), x, np.sin(3 * x[:, 0]), key=jax.random.key(0),
+    checkpoint={path!r}, num_samples=10_000, progress=False,
+)
+"""
+
+
+@pytest.mark.commands
+@pytest.mark.parametrize("after", [0.1, 2, 5, 8, 12, 20, 40])
+def test_ctrl_c_ends_a_sampler_within_seconds(after, tmp_path):
+    """While it is traced, compiled, or sampling; 5 seconds, of which 3 are for the piece."""
+    code = NUTS.format(after=after, path=str(tmp_path / "chain"))
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        asked = float(other.stdout.readline())
+        _, err = other.communicate(timeout=120)
+    finally:
+        other.kill()
+    assert time.time() - asked < 5
+    assert other.returncode in (130, -signal.SIGINT, 0), err
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_a_full_disk_is_one_error_and_keeps_the_old_file(size, tmp_path):
+    """The system refuses what is written beyond a size, as a quota does."""
+    path = tmp_path / "walk"
+    code = (
+        "import resource, sys\n"
+        f"sys.path.insert(0, {HERE!r})\n"
+        "from test_runner import Walk, run\n"
+        f"run(Walk(5), checkpoint={str(path)!r}, progress=False)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))\n"
+        f"run(Walk(), checkpoint={str(path)!r}, progress=False)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"OSError: [Errno 27] {path} cannot be written: File too large; the file" in done.stderr
+    assert done.stderr.count("Traceback") == 1
+    assert {file.name for file in tmp_path.iterdir()} <= {"walk", ".walk.lock"}
+    again = Walk()
+    np.testing.assert_array_equal(places(again, path), places(Walk()))
+    assert again.seen[0] == (5, 7)
+
+
+@pytest.mark.parametrize("hide", [False, True])
+def test_a_library_that_hides_a_full_disk(hide, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fails(part):
+        part.write_text("half")
+        full = OSError(errno.ENOSPC, "no space")
+        if not hide:
+            raise full
+        raise RuntimeError("serialisation failed") from full
+
+    with (
+        pytest.raises(OSError, match=r"No space left on device; the file that was there is unch"),
+        whole_file(path) as part,
+    ):
+        fails(part)
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_random_keys_of_any_kind_are_in_checkpoints(tmp_path):
+    key = jax.random.key(3, impl="rbg")
+    _checkpoint.save(tmp_path / "file", {"key": key, "a": np.ones(2)}, {"seed": 1}, 4)
+    again = _checkpoint.load(tmp_path / "file", {"key": key, "a": np.zeros(2)})
+    assert again["key"].dtype == key.dtype
+    np.testing.assert_array_equal(jax.random.key_data(again["key"]), jax.random.key_data(key))
 
 
 def test_ignored_signals_stay_ignored_and_threads_have_none():

@@ -1,33 +1,38 @@
 """Posteriors by NUTS: of finite networks, and of the limit."""
 
+import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
-from numpyro.infer import NUTS, Predictive, init_to_sample
+from numpyro.distributions import Distribution
 
-from mogp._checks import check_between, check_count, check_inputs
+from mogp._checks import check_between, check_count, check_memory
 from mogp.architecture import AbstractArchitecture
-from mogp.inference._identity import description, fingerprint
-from mogp.inference._likelihoods import Likelihood, likelihood_of, stacked
+from mogp.inference._data import as_inputs, as_targets, check_key, in_precision, precise, size_of
+from mogp.inference._identity import description, fingerprint, of_array
+from mogp.inference._likelihoods import Likelihood, likelihood_of
+from mogp.inference._patience import patiently
 from mogp.inference._posterior import Observed, Posterior
 from mogp.inference._runner import AbstractRun, run
-from mogp.inference.nuts._setup import Setup, setup_of
+from mogp.inference.nuts._program import Program, program_of
+from mogp.inference.nuts._setup import check_model, setup_of
 
-_WARMUP_DEPTH = 7  # before the scales are known, longer trajectories are not worth their steps
-_STATS = {
-    "diverging": "diverging",
-    "num_steps": "n_steps",
-    "accept_prob": "acceptance_rate",
-    "energy": "energy",
-}
+_STUCK = (
+    "do not move, so that their draws say nothing of the posterior: it is too narrow for the step "
+    "size that they have found. Give x and y of mean 0 and standard deviation 1 and a noise_scale "
+    "that is not far below what the data have, more num_warmup, or double precision"
+)
+_FAR = 1e3  # a Gaussian prior of size 1 takes a line of size 1e6 for noise, of 1e3 not
 # Sites that follow from the functions of a posterior.
 _OF_SOURCES = re.compile(r"(nodes|weights|biases|node_variances|diffuse)\d+.*")
 
@@ -109,6 +114,7 @@ def nuts(
         >>> posterior.predict(x).mean().shape
         (20, 1)
     """
+    check_model(model)
     for name, value in (
         ("num_warmup", num_warmup),
         ("num_samples", num_samples),
@@ -118,14 +124,16 @@ def nuts(
     ):
         check_count(name, value)
     check_between("target_accept", target_accept, 0, 1)
-    check_inputs("x", x)
-    x, law = jnp.asarray(x), likelihood_of(likelihood)
-    targets = law.targets(y, len(x))
-    targets = targets.astype(x.dtype) if targets.ndim == 2 else targets
+    check_key(key)
+    x, law = as_inputs("x", x, 2), likelihood_of(likelihood)
+    targets = as_targets(law, y, x)
     outputs = law.num_outputs(targets)
+    if law.is_real:
+        _check_scale(model, targets)
     setup = setup_of(model, x, law, outputs, width, num_jumps, num_diffuse, method)
 
     by_chain, by_rest = jax.random.split(key)
+    by_y, by_prior = jax.random.split(by_rest)
     settings = {
         "model": description(model),
         "likelihood": description(law),
@@ -138,27 +146,28 @@ def nuts(
         "max_tree_depth": max_tree_depth,
         "num_chains": num_chains,
     }
-    data = {"x": fingerprint(x), "y": fingerprint(targets), "key": fingerprint(key)}
-    options = {
-        "target_accept_prob": target_accept,
-        "max_tree_depth": (min(max_tree_depth, _WARMUP_DEPTH), max_tree_depth),
-    }
-    kernel = NUTS(setup.numpyro_model, init_strategy=init_to_sample, **options)
-    keys = jax.random.key_data(jax.random.split(by_chain, num_chains))
-    try:
-        initial = kernel.init(keys, num_warmup, None, (x, targets))
-    except RuntimeError as error:
-        raise FloatingPointError(f"no start has a finite density: {error}") from None
-    total = num_warmup + num_samples
-    task = _Run(total, settings | data, kernel, initial, (x, targets), num_warmup, checkpoint_every)
-    outcome = run(task, checkpoint=checkpoint, progress=progress)
-    z, statistics = outcome.records
-    values = task.constrained(z)
-    sources, likelihoods = _sources(setup, values)
-    by_y, by_prior = jax.random.split(by_rest)
+    identity = settings | {"x": of_array(x), "y": of_array(targets), "key": fingerprint(key)}
+    program = program_of(setup, num_warmup, target_accept, max_tree_depth)
+    with precise(law.is_conjugate, (x, targets)) as data:
+        keys = jax.random.split(by_chain, num_chains)
+        state = jax.eval_shape(program.start, keys, *data)
+        # Unconstrained and as values, as they come and together.
+        check_memory("the draws", 4 * num_samples * size_of(state.z), "fewer of them")
+        steps = num_warmup, num_warmup + num_samples, checkpoint_every
+        outcome = run(
+            _Run(program, keys, data, *steps, identity), checkpoint=checkpoint, progress=progress
+        )
+        z, statistics = jax.tree.map(lambda a: np.swapaxes(a, 0, 1), outcome.records)
+        values = patiently(program.sites, jax.tree.map(jnp.asarray, z), *data)
+        values = {name: a for name, a in values.items() if not name.startswith("nodes")}
+        sources, likelihoods = patiently(program.sources, values, data[1])
+    sources, likelihoods, values = in_precision(x.dtype, (sources, likelihoods, values))
+    stuck = np.flatnonzero(standing(z)).tolist()
+    if stuck:
+        warnings.warn(f"chains {stuck} of {num_chains} {_STUCK}", stacklevel=2)
 
     def prior() -> Mapping[str, Array]:
-        drawn = Predictive(setup.numpyro_model, num_samples=len(statistics["energy"]))(by_prior, x)
+        drawn = program.prior(by_prior, x, targets, num=len(statistics["energy"][0]))
         return {name: drawn[name] for name in (*values, "y")}
 
     return Posterior(
@@ -168,11 +177,12 @@ def nuts(
         targets,
         Observed(x, targets, setup.method) if law.is_conjugate else None,
         {name: value for name, value in values.items() if not _OF_SOURCES.fullmatch(name)},
-        {name: np.swapaxes(value, 0, 1) for name, value in statistics.items()},
+        statistics,
         prior=prior,
         attrs={
             "inference_library": "numpyro",
             "interrupted": outcome.interrupted,
+            "stuck_chains": stuck,
             "num_samples": num_samples,
             **settings,
         },
@@ -180,6 +190,22 @@ def nuts(
     )
 
 
+def _check_scale(model: AbstractArchitecture, y: Array) -> None:
+    """Warn of observations that no function of the prior is anywhere near."""
+    last = model.scales[-1]
+    if any(isinstance(scale, Distribution) for scale in last) or len(y) == 1:
+        return
+    spread, size = float(jnp.std(y)), float(max(last))
+    if not size / _FAR < spread < size * _FAR:
+        warnings.warn(
+            f"y has a standard deviation of {spread:.2g}, and functions of the prior are of size "
+            f"{size:.2g} (the last layer's scales): y is taken for noise, or sampling is slow. "
+            "Divide y by its standard deviation, or give weight_scale and bias_scale of its size",
+            stacklevel=3,
+        )
+
+
+@dataclass
 class _Run(AbstractRun):
     """NumPyro's NUTS on all chains at once; what is recorded are the draws after the warmup.
 
@@ -187,73 +213,65 @@ class _Run(AbstractRun):
     (num, num_chains, …).
     """
 
-    name, unit = "NUTS", "draw"
-
-    def __init__(
-        self,
-        total: int,
-        identity: dict[str, Any],
-        kernel: NUTS,
-        initial: Any,
-        arguments: tuple[Array, Array],
-        num_warmup: int,
-        every: int,
-    ) -> None:
-        self.total, self.identity, self.kernel = total, identity, kernel
-        self.initial, self.arguments = initial, arguments
-        self.num_warmup, self.every = num_warmup, every
-        self.compiled = jax.jit(self._advance)
+    program: Program
+    keys: Array
+    data: tuple[Array, Array]
+    num_warmup: int
+    total: int
+    every: int
+    identity: dict[str, Any]
+    name: str = "NUTS"
+    unit: str = "draw"
 
     def start(self) -> Any:
-        return self.initial
+        state = patiently(self.program.start, self.keys, *self.data)
+        if not np.isfinite(state.potential_energy).all():
+            raise FloatingPointError(
+                "NUTS found no start with a finite density among draws of the prior; give x and y "
+                "of a scale near 1, in double precision, or a prior with lighter tails"
+            )
+        return state
 
     def end(self, done: int) -> int:
         # Pieces end with the warmup, and there is room for `every` draws.
         return min(done + self.every, self.num_warmup if done < self.num_warmup else self.total)
 
     def advance(self, state: Any, start: int, end: int) -> tuple[Any, Any]:
-        state, traced = self.compiled(state, jnp.asarray(end - start))
-        num = 0 if start < self.num_warmup else end - start
-        return state, jax.tree.map(lambda a: np.asarray(a[:num]), traced)
+        num = jnp.asarray(end - start)
+        state, traced = patiently(self.program.advance, state, num, *self.data, room=self.every)
+        kept = 0 if start < self.num_warmup else end - start
+        return state, jax.tree.map(lambda a: np.asarray(a[:kept]), traced)
 
     def like(self, done: int) -> tuple[Any, Any]:
-        traced = jax.eval_shape(self._advance, self.initial, jnp.asarray(0))[1]
+        state = jax.eval_shape(self.program.start, self.keys, *self.data)
+        advance = partial(self.program.advance, room=self.every)
+        traced = jax.eval_shape(advance, state, jnp.asarray(0), *self.data)[1]
         num = max(done - self.num_warmup, 0)
-        return self.initial, jax.tree.map(lambda a: np.zeros((num, *a.shape[1:]), a.dtype), traced)
+        return state, jax.tree.map(lambda a: np.zeros((num, *a.shape[1:]), a.dtype), traced)
 
     def shown(self, records: Any) -> dict[str, float]:
-        return {"divergences": float(records[1]["diverging"].sum())}
+        z, statistics = records
+        if standing(jax.tree.map(lambda a: np.swapaxes(a, 0, 1), z)).all():
+            sizes = ", ".join(f"{size:.1g}" for size in statistics["step_size"][-1])
+            raise FloatingPointError(f"all chains of NUTS {_STUCK} (their step sizes: {sizes})")
+        return {"divergences": float(statistics["diverging"].sum())}
 
     def cut(self, records: Any) -> Any:
         return jax.tree.map(lambda a: a[: self.total - self.num_warmup], records)
 
-    def _advance(self, state: Any, num: Array) -> tuple[Any, Any]:
-        """`num` draws, in arrays of length `every`."""
 
-        def traced(state: Any) -> Any:
-            stats = {name: getattr(state, field) for field, name in _STATS.items()}
-            return state.z, stats | {"step_size": state.adapt_state.step_size}
+def standing(z: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which chains do not move, given unconstrained numbers of shape (chains, draws, …).
 
-        def step(i: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-            state = self.kernel.sample(carry[0], self.arguments, {})
-            kept = jax.tree.map(lambda a, new: a.at[i].set(new), carry[1], traced(state))
-            return state, kept
-
-        empty = jax.tree.map(lambda a: jnp.zeros((self.every, *a.shape), a.dtype), traced(state))
-        return jax.lax.fori_loop(0, num, step, (state, empty))
-
-    def constrained(self, z: Any) -> dict[str, Array]:
-        """Values of sites but `nodes{l}`, of shape (chains, num, …), from unconstrained ones."""
-        to_sites = self.kernel.postprocess_fn(self.arguments, {})
-        values = jax.jit(lambda z: jax.lax.map(jax.vmap(to_sites), z))(jax.tree.map(jnp.asarray, z))
-        return {
-            name: jnp.swapaxes(value, 0, 1)
-            for name, value in values.items()
-            if not name.startswith("nodes")
-        }
-
-
-def _sources(setup: Setup, values: dict[str, Array]) -> tuple[Any, Likelihood]:
-    """Functions and likelihoods from values of all sites of shape (chains, draws, …)."""
-    sources, _ = eqx.filter_jit(eqx.filter_vmap(eqx.filter_vmap(setup.draw)))(values)
-    return sources, stacked(setup.likelihood, values, next(iter(values.values())).shape[:2])
+    They are those whose draws span, in every number, less than a hundredth of what the draws of all
+    chains span, or less than 1e-5, which is rounding: numbers are logarithms or of size 1, and a
+    million rows leave the logarithm of a noise scale a spread of 1e-3. Fewer than 10 draws say
+    nothing.
+    """
+    chains, num = next(iter(z.values())).shape[:2]
+    draws = np.concatenate([a.reshape(chains, num, math.prod(a.shape[2:])) for a in z.values()], 2)
+    if num < 10 or not draws.shape[2]:
+        return np.zeros(chains, bool)
+    least = np.maximum(np.ptp(draws, (0, 1)) / 100, 1e-5)
+    still: np.ndarray = (np.ptp(draws, 1) <= least).all(1)
+    return still

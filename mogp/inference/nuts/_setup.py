@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,14 @@ class Setup:
     num_jumps: tuple[int, ...]
     num_diffuse: int
     method: str
+
+    def fields(self) -> tuple[Any, ...]:
+        """All of it, as a tree."""
+        return tuple(getattr(self, each.name) for each in fields(self))
+
+    def given(self, y: Array) -> Self:
+        """The model with what its likelihood takes from all the observations."""
+        return replace(self, likelihood=self.likelihood.for_observations(y))
 
     @property
     def is_dense(self) -> bool:
@@ -172,6 +180,12 @@ class Setup:
     def _outputs(self, kernel: Array) -> Array:
         """A draw of the outputs on points from their kernel."""
         return gaussian_draws(cholesky(kernel), numpyro.prng_key(), self.num_outputs).T
+
+
+def check_model(model: Any) -> None:
+    """Raise unless the model is a `MoGP`."""
+    if not isinstance(model, AbstractArchitecture):
+        raise ValueError(f"model must be a MoGP, such as MoGP([priors.Horseshoe()]), got {model!r}")
 
 
 def setup_of(

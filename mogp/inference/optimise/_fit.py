@@ -18,8 +18,9 @@ from numpyro.distributions import Distribution, biject_to
 
 from mogp import nn
 from mogp._checks import check_count
+from mogp.architecture import AbstractArchitecture
 from mogp.inference import _identity
-from mogp.inference._data import check_outputs, check_rows
+from mogp.inference._data import as_inputs, as_targets, built, check_key, check_outputs
 from mogp.inference._likelihoods import (
     Categorical,
     Likelihood,
@@ -27,6 +28,7 @@ from mogp.inference._likelihoods import (
     likelihood_of,
     log_density_of,
 )
+from mogp.inference._patience import Compiled, patiently
 from mogp.inference._runner import AbstractRun, run
 from mogp.inference._scores import evaluate
 
@@ -114,7 +116,8 @@ def fit(
         ValueError: if an argument is outside its range, data have the wrong shape, observations
             are impossible, inputs are not finite, or the checkpoint belongs to another run.
         BlockingIOError: if another process writes the checkpoint.
-        FloatingPointError: if the objective of every seed becomes NaN or infinite.
+        FloatingPointError: if the objective of every seed becomes NaN or infinite, or a parameter
+            of the likelihood 0.
 
     Example:
         >>> import jax, optax
@@ -130,6 +133,18 @@ def fit(
     """
     for name, value in (("num_epochs", num_epochs), ("checkpoint_every", checkpoint_every)):
         check_count(name, value)
+    if isinstance(model, AbstractArchitecture):
+        raise ValueError(
+            "model must be a network, got a MoGP: model.network(in_size, out_size, width, key=…)"
+        )
+    if optimizer is None:
+        optimizer = optax.adam(1e-3)
+    elif not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise ValueError(
+            f"optimizer must be an Optax transformation, optax.adam(1e-3) say, got {optimizer!r}"
+        )
+    check_key(key)
+    x = as_inputs("x", x)
     if batch_size is None:
         batch_size = min(100, len(x))
     elif check_count("batch_size", batch_size) > len(x):
@@ -145,8 +160,8 @@ def fit(
             raise ValueError(
                 'validation scores are those of a classifier: they need likelihood="categorical"'
             )
-        _, labels = _checked(one, law, *validation, "validation ")
-        validation = validation[0], labels
+        x_valid = as_inputs("validation x", validation[0])
+        validation = x_valid, _checked(one, law, x_valid, validation[1], "validation ")[1]
 
     arrays, rest = eqx.partition(start, nn.trainable(start))
     fixed, skeleton = eqx.partition(rest, eqx.is_array)
@@ -156,15 +171,15 @@ def fit(
     unknown = {name: jnp.full(lead, _start_of(d), x.dtype) for name, d in law.unknown.items()}
     settings = _Settings(
         skeleton,
-        optax.adam(1e-3) if optimizer is None else optimizer,
+        optimizer,
         0.0 if math.isinf(prior_temperature) else 1 / (len(x) * prior_temperature),
         batch_size,
         many=num_seeds is not None,
     )
     identity = {
         "key": _identity.fingerprint(key),
-        "x": _identity.fingerprint(x),
-        "y": _identity.fingerprint(targets),
+        "x": _identity.of_array(x),
+        "y": _identity.of_array(targets),
         "validation": _identity.fingerprint(validation),
         "model": _identity.description(start),
         "likelihood": _identity.description(law),
@@ -172,23 +187,27 @@ def fit(
         "prior_temperature": prior_temperature,
         "num_seeds": num_seeds,
     }
+    # Without unknown parameters the optimiser sees the module itself.
+    parameters = (arrays, unknown) if unknown else arrays
+    text = _program_of(settings.optimizer, parameters, settings.many)
+    settings = settings._replace(optimizer=_shared(text, settings.optimizer))
     task = _Run(
         description,
         num_epochs,
-        identity,
+        identity | {"optimizer": text},
         checkpoint_every,
         _Data(x, targets, validation, law),
         settings,
-        # Without unknown parameters the optimiser sees the module itself.
-        (arrays, unknown) if unknown else arrays,
+        parameters,
         fixed,
         shuffle_key if num_seeds is None else jax.random.split(shuffle_key, num_seeds),
     )
-    if checkpoint is not None:
-        identity["optimizer"] = task.optimizer_program()
     outcome = run(task, checkpoint=checkpoint, progress=progress)
     arrays, unknown = _split(outcome.state[0], law)
-    learned = dataclasses.replace(law, **constrained(law.unknown, unknown))
+    try:
+        learned = dataclasses.replace(law, **constrained(law.unknown, unknown))
+    except ValueError as error:
+        raise FloatingPointError(f"{error} after training: try a smaller learning rate") from None
     trained = eqx.combine(arrays, fixed, skeleton)
     return Fit(trained, learned, _history(outcome.records), outcome.interrupted)
 
@@ -230,17 +249,8 @@ class _Run(AbstractRun):
     def lift(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return jax.vmap(function) if self.settings.many else function
 
-    def optimizer_program(self) -> str:
-        """What tells one optimiser from another."""
-        optimizer, parameters = self.settings.optimizer, self.parameters
-        if self.settings.many:
-            parameters = jax.tree.map(lambda a: a[0], parameters)
-        state = optimizer.init(parameters)
-        return _identity.program(optimizer.update, parameters, state, parameters)
-
     def start(self) -> Any:
-        state = self.parameters, self.lift(self.settings.optimizer.init)(self.parameters)
-        return jax.tree.map(jnp.copy, state)  # the loop reuses the memory it is given
+        return self.parameters, self.lift(self.settings.optimizer.init)(self.parameters)
 
     def end(self, done: int) -> int:
         return done + 1
@@ -251,7 +261,8 @@ class _Run(AbstractRun):
     def advance(self, state: Any, start: int, end: int) -> tuple[Any, Any]:  # noqa: ARG002
         keys = self.lift(lambda key: jax.random.fold_in(key, start))(self.keys)
         began = time.perf_counter()
-        *new, metrics = _run_epoch((self.data, self.fixed, keys), self.settings, *state)
+        held = self.data, self.fixed, keys, self.settings
+        *new, metrics = patiently(_run_epoch, *held, *state)
         records = {name: np.asarray(value, float)[None] for name, value in metrics.items()}
         return tuple(new), records | {"seconds": np.array([time.perf_counter() - began])}
 
@@ -273,11 +284,16 @@ class _Run(AbstractRun):
         return jax.tree.map(lambda a: a[: self.total], records)
 
 
-@eqx.filter_jit(donate="all-except-first")
+@Compiled
 def _run_epoch(
-    held: tuple[_Data, Any, Array], task: _Settings, parameters: Any, optimizer_state: Any
+    data: _Data,
+    fixed: Any,
+    keys: Array,
+    task: _Settings,
+    parameters: Any,
+    optimizer_state: Any,
 ) -> tuple[Any, Any, dict[str, Array]]:
-    (x, y, validation, law), fixed, keys = held
+    x, y, validation, law = data
     num, steps = x.shape[0], x.shape[0] // task.batch_size
 
     def objective(parameters: Any, fixed: Any, rows: Array) -> tuple[Array, Array]:
@@ -318,6 +334,27 @@ def _run_epoch(
     return result
 
 
+def _program_of(optimizer: optax.GradientTransformation, parameters: Any, many: bool) -> str:
+    """What tells one optimiser from another."""
+
+    def both(parameters: Any) -> Any:
+        state = optimizer.init(parameters)
+        return state, optimizer.update(parameters, state, parameters)
+
+    one = jax.tree.map(lambda a: a[0], parameters) if many else parameters
+    return _identity.program(both, one)
+
+
+_OPTIMIZERS: dict[str, optax.GradientTransformation] = {}
+
+
+def _shared(text: str, optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimiser of that program that came first: its epoch is compiled already."""
+    if len(_OPTIMIZERS) > 100:
+        _OPTIMIZERS.clear()
+    return _OPTIMIZERS.setdefault(text, optimizer)
+
+
 def _split(parameters: Any, likelihood: Likelihood) -> tuple[Any, dict[str, Array]]:
     return parameters if likelihood.unknown else (parameters, {})
 
@@ -340,7 +377,7 @@ def _start(model: Any, num_seeds: int | None, key: Array) -> Any:
     if isinstance(model, eqx.Module) or not callable(model):
         raise ValueError("model must be a function from a random key to a module with num_seeds")
     keys = jax.random.split(key, check_count("num_seeds", num_seeds))
-    return eqx.filter_vmap(model)(keys)
+    return built(eqx.filter_vmap(model), keys, "fewer seeds or smaller networks")
 
 
 def _first(stack: Any) -> Any:
@@ -348,19 +385,19 @@ def _first(stack: Any) -> Any:
 
 
 def _checked(
-    model: Any, likelihood: Likelihood, x: Any, y: ArrayLike, prefix: str = ""
+    model: Any, likelihood: Likelihood, x: Array, y: ArrayLike, prefix: str = ""
 ) -> tuple[Likelihood, Array]:
     """The likelihood for the outputs of the model, and the observations as it takes them."""
-    check_rows(f"{prefix}x", x, model)
+    as_inputs(f"{prefix}x", x, model=model)
     found = eqx.filter_eval_shape(model, x[:1]).shape
     try:
         likelihood = likelihood.for_outputs(found[-1])
-        targets = likelihood.targets(y, len(x))
+        targets = as_targets(likelihood, y, x)
         needed = likelihood.num_outputs(targets)
         check_outputs(found, 1, needed, at_least=targets.ndim == 1)
     except ValueError as error:
         raise ValueError(f"{prefix}{error}") from None
-    return likelihood, targets if targets.ndim == 1 else targets.astype(x.dtype)
+    return likelihood.for_observations(targets), targets
 
 
 def _history(records: dict[str, np.ndarray]) -> "xr.Dataset":

@@ -13,9 +13,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mogp._checks import check_count, check_memory
-from mogp.inference._data import check_rows
-from mogp.inference._identity import description, fingerprint, program
+from mogp.inference._data import as_inputs, as_targets, check_key, size_of
+from mogp.inference._identity import description, fingerprint, of_array, program
 from mogp.inference._likelihoods import Likelihood, constrained, likelihood_of, stacked
+from mogp.inference._patience import patiently
 from mogp.inference._posterior import Posterior
 from mogp.inference._runner import AbstractRun, Outcome, run
 from mogp.inference._stored import described
@@ -136,7 +137,8 @@ def sghmc(
         >>> posterior.parameters["prior0.shape"].shape
         (2, 2)
     """
-    check_rows("x", x)
+    check_key(key)
+    x, law = as_inputs("x", x), likelihood_of(likelihood)
     num_rows = len(x)
     cycle = check_count("num_epochs", num_epochs) // check_count("num_cycles", num_cycles)
     batch = min(100, num_rows) if batch_size is None else batch_size
@@ -146,17 +148,16 @@ def sghmc(
     noisy, kept = checked_epochs(plan, num_rows, num_epochs, *cycles)
     check_count("num_chains", num_chains)
     check_count("checkpoint_every", checkpoint_every)
-    x, law = jnp.asarray(x), likelihood_of(likelihood)
-    targets = law.targets(y, num_rows)
-    targets = targets.astype(x.dtype) if targets.ndim == 2 else targets
+    targets = as_targets(law, y, x)
     by_start, by_chain, by_rest, by_law = jax.random.split(key, 4)
 
     outputs = law.num_outputs(targets)
     starts, laws = as_starts(model, width, x.shape[-1], outputs, num_chains, by_start)
-    check_rows("x", x, starts)
-    problem, state = as_problem(plan, starts, laws, law, x, targets, scales, by_law)
+    as_inputs("x", x, model=starts)
+    given = law.for_observations(targets)
+    problem, state = as_problem(plan, starts, laws, given, x, targets, scales, by_law)
     check_outputs(problem, state)
-    size = sum(a.nbytes for a in jax.tree.leaves(state.position)) * int(kept.sum())
+    size = size_of(state.position) * int(kept.sum())
     check_memory("the draws", 2 * size, "fewer of them")  # once as they come, once together
 
     settings = plan._asdict() | {"num_epochs": num_epochs, "cycles": cycles}
@@ -172,7 +173,8 @@ def sghmc(
     if checkpoint is not None:
         identity = attrs | {
             "learned": {name: description(law) for name, law in laws.items()},
-            "data": fingerprint(x, targets),
+            "x": of_array(x),
+            "y": of_array(targets),
             "key": fingerprint(key),
             "start": fingerprint(state, problem.fixed),
             "program": _program(problem, state),
@@ -213,7 +215,7 @@ class _Run(AbstractRun):
         counts = np.convolve(self.kept & (self.noisy == noisy), np.ones(self.every, int))
         room = max(int(counts.max()), 1), self.every
         numbers = jnp.asarray(start), jnp.asarray(end - start)
-        state, *found = self._advance(state, *numbers, noisy, room)
+        state, *found = patiently(advance, *self._arguments(state, *numbers, noisy, room))
         lengths = int(self.kept[start:end].sum()), end - start
         records = (
             jax.tree.map(lambda a: np.asarray(a[:num]), each)  # noqa: B023
@@ -223,7 +225,8 @@ class _Run(AbstractRun):
 
     def like(self, done: int) -> tuple[State, Any]:
         zero, one = jnp.asarray(0), (1, 1)
-        state, *found = eqx.filter_eval_shape(self._advance, self.first, zero, zero, False, one)
+        given = self._arguments(self.first, zero, zero, False, one)
+        state, *found = eqx.filter_eval_shape(advance, *given)
         lengths = int(self.kept[:done].sum()), done
         records = (
             jax.tree.map(lambda a: np.empty((num, *a.shape[1:]), a.dtype), each)  # noqa: B023
@@ -231,11 +234,8 @@ class _Run(AbstractRun):
         )
         return state, tuple(records)
 
-    def _advance(
-        self, state: State, start: Array, count: Array, noisy: bool, room: tuple[int, int]
-    ) -> tuple[State, Any, Any]:
-        kept = jnp.asarray(self.kept)
-        return advance(self.problem, state, self.keys, kept, start, count, noisy, room)
+    def _arguments(self, state: State, *rest: Any) -> tuple[Any, ...]:
+        return self.problem, state, self.keys, jnp.asarray(self.kept), *rest
 
     def shown(self, records: Any) -> dict[str, float]:
         losses = records[1]["loss"]

@@ -13,6 +13,7 @@ from numpyro.distributions import Distribution
 
 from mogp import nn
 from mogp._checks import check_between
+from mogp.inference._data import built
 from mogp.inference._hierarchy import sample_parameters
 from mogp.inference._likelihoods import Likelihood, unconstrained
 from mogp.inference.sghmc._node_moves import layer_of
@@ -82,7 +83,8 @@ def as_starts(
             "model must be a MoGP, an Equinox module, or a function from a random key to one, "
             f"got {model!r}"
         )
-    return eqx.filter_vmap(build)(jax.random.split(key, num_chains)), laws
+    keys = jax.random.split(key, num_chains)
+    return built(eqx.filter_vmap(build), keys, "fewer chains or a smaller width"), laws
 
 
 def as_problem(

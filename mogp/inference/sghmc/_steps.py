@@ -13,6 +13,7 @@ from numpyro.distributions import Distribution
 from mogp import nn
 from mogp._arrays import sum_over_rows
 from mogp.inference._likelihoods import Likelihood, constrained, log_density_of
+from mogp.inference._patience import Compiled
 from mogp.inference.sghmc._node_moves import NodePriors, Values, centred, layer_of, refreshed
 from mogp.inference.sghmc._noise import noise_keys
 from mogp.inference.sghmc._plan import Plan
@@ -212,7 +213,7 @@ def _outgoing(layer: nn.AbstractNodes) -> Array:
     return layer.outgoing()
 
 
-@eqx.filter_jit
+@Compiled
 def advance(
     problem: Problem,
     state: State,
