@@ -116,7 +116,7 @@ def models():
             found[name] = nn.with_log_variances(found[name], us)
         return found
 
-    return eqx.filter_jit(make)(jax.random.key(1))
+    return eqx.filter_jit(make)(jax.random.key(1, impl="rbg"))
 
 
 EACH = pytest.mark.parametrize("name", NAMES)
@@ -212,9 +212,9 @@ def test_what_is_no_number_of_a_node_or_variance_is_refused(models):
     with pytest.raises(ValueError, match="layers must be layers of nodes, got int"):
         nn.with_nodes(model, [1, 2])
     with pytest.raises(ValueError, match=r"prior must be a Prior of mogp\.priors, got 'h'"):
-        nn.start_variances("h", 3, key=jax.random.key(0))
+        nn.start_variances("h", 3, key=jax.random.key(0, impl="rbg"))
     with pytest.raises(ValueError, match="architecture must be a MoGP, got Horseshoe"):
-        nn.network(priors.Horseshoe(), 3, 2, 4, key=jax.random.key(0))
+        nn.network(priors.Horseshoe(), 3, 2, 4, key=jax.random.key(0, impl="rbg"))
 
 
 @EACH
@@ -283,7 +283,7 @@ def test_a_users_prior_is_trained_and_has_the_density_of_its_distribution(models
     u = np.array(of_network.log_variances)
     expected = np.sum(stats.gamma(2.0, scale=1 / (2.0 * 5)).logpdf(np.exp(u)) + u)
     assert_close(of_network.log_prior_of_variances(), expected, 1e-10)
-    equal = nn.start_variances(OwnPrior(2.0), 3, "equal", key=jax.random.key(0))
+    equal = nn.start_variances(OwnPrior(2.0), 3, "equal", key=jax.random.key(0, impl="rbg"))
     assert_close(equal, -math.log(3), 1e-12)
 
 
@@ -306,7 +306,7 @@ def test_what_is_trainable(models):
 
     # Scales and parameters of priors that are arrays are no parameters of the network.
     model = MoGP([OwnPrior(jnp.asarray(2.0)), priors.Bernoulli(3.0)], weight_scale=jnp.asarray(1.5))
-    network = jax.eval_shape(lambda: model.network(3, 2, 4, key=jax.random.key(0)))
+    network = jax.eval_shape(lambda: model.network(3, 2, 4, key=jax.random.key(0, impl="rbg")))
     network = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), network)
     spec = nn.trainable(network)
     trained = jax.tree.leaves(eqx.filter(network, spec))
@@ -316,7 +316,7 @@ def test_what_is_trainable(models):
     assert_close(
         layer.log_prior() - layer.log_prior_of_variances(), 20 * stats.norm.logpdf(1.0), 1e-6
     )
-    plain = nn.GMLayer(3, 2, 4, key=jax.random.key(0))
+    plain = nn.GMLayer(3, 2, 4, key=jax.random.key(0, impl="rbg"))
     assert nn.nodes(plain) == ()
     assert nn.log_prior(plain) == 0
     assert nn.log_prior(eqx.nn.Lambda(jnp.tanh)) == 0

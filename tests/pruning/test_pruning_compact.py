@@ -14,6 +14,7 @@ from pruning_cases import (
     Y,
     apply,
     build,
+    fast_key,
     kept_of,
     logs,
     masked,
@@ -128,7 +129,7 @@ def test_heavy_tails_survive_pruning_at_initialisation():
     """What is lost of Σλ: next to nothing under the horseshoe, 1 - κ for equal variances."""
     lost = {}
     for prior in (priors.Deterministic(), HORSESHOE):
-        one = MoGP([prior]).network(6, 200, 2000, key=jax.random.key(5))
+        one = MoGP([prior]).network(6, 200, 2000, key=fast_key(5))
         small = pruning.compact(one, 0.2, importance="norm")
         lost[type(prior)] = mean_square(apply(one), apply(small)) / mean_square(apply(one), 0)
     assert lost[priors.Horseshoe] < 0.01
@@ -169,7 +170,7 @@ def test_curve_scores_the_compact_networks(stack):
 )
 def test_curves_score_compact_networks_whatever_the_importance(network, importance, budget, repair):
     options = {"importance": importance, "budget": budget, "repair": repair}
-    options |= {"x_train": X, "y_train": Y, "key": jax.random.key(9)}
+    options |= {"x_train": X, "y_train": Y, "key": fast_key(9)}
     curve = pruning.curve(network, X, Y, [1.0, 0.4], **options)
     np.testing.assert_array_equal(curve.nodes, [[12, 9], [5, 4]])
     for i, keep in enumerate((1.0, 0.4)):

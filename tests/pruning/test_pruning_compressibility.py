@@ -109,8 +109,8 @@ def test_what_the_smallest_nodes_carry_is_the_lorenz_curve_of_any_prior(prior, l
 
 
 def test_what_the_smallest_nodes_carry_of_traced_and_unknown_priors():
-    lost = jax.jit(lambda shape: diffuse_lost(priors.InverseGamma(shape), 0.2))(3.0)
-    assert_close(lost, 1 - special.gammainc(2, special.gammaincinv(3, 0.2)), 1e-9)
+    lost = jax.jit(lambda fan_out: diffuse_lost(priors.GroupLasso(fan_out), 0.2))(3.0)
+    assert_close(lost, special.gammainc(3, special.gammainccinv(2, 0.2)), 1e-9)
     with pytest.raises(ValueError, match="needs a method cdf; or give a width"):
         pruning.compressibility(Diffuse("drawn"), 0.2)
 

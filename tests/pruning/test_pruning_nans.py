@@ -49,9 +49,8 @@ def test_networks_their_gradients_and_what_pruning_says_of_them(prior):
     model = MoGP([prior] * 2, bias_scale=0.5)
     with jax.debug_nans(True):
         network = eqx.filter_jit(lambda key: model.network(6, 4, (5, 4), key=key))(fast_key(0))
-        masked = pruning.mask(network, 0.5, importance="norm")
-        for each in (network, masked) if prior is PRIORS[0] else (network,):
-            assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(descend(each)))
+        assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(descend(network)))
+        pruning.mask(network, 0.5, importance="norm")(X)
         for importance in ("contribution", "fisher", "taylor"):
             pruning.importances(network, importance, x_train=X, y_train=Y)
         pruning.curve(network, X, Y, [1.0, 0.4], budget="greedy")
