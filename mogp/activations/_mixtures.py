@@ -31,7 +31,7 @@ def kolmogorov_rule(num: int) -> Rule:
 
 @functools.cache
 def erf_square_rule(num: int) -> Rule:
-    """Rates `r` and weights `w` with `erf(z)² = 1 - Σ w exp(-r z²)`.
+    """Rates `r` and weights `w` with `erf(z)² = Σ w (1 - exp(-r z²))`.
 
     The mass of a square under a Gaussian, in polar coordinates: `r = 1/cos²θ`, θ in (0, π/4).
     """
@@ -46,20 +46,26 @@ def determinant(k11: Array, k12: Array, k22: Array) -> Array:
 
 
 def square_kernel_of_bumps(rule: Rule, k11: Array, k12: Array, k22: Array) -> Array:
-    """`E φ(u)² φ(v)²` for `φ(z)² = 1 - Σ w exp(-r z²)`, a bounded activation."""
+    """`E φ(u)² φ(v)²` for `φ(z)² = Σ w (1 - exp(-r z²))`, a bounded activation that is 0 at 0.
 
-    def one(k: Array) -> Array:
-        return weighted_sum(lambda r: 1 / jnp.sqrt(1 + 2 * r * k), rule, k.dtype)
+    A double sum over `E (1 - exp(-r u²)) (1 - exp(-t v²))`, which is the product for independent
+    `u` and `v` plus what the covariance adds: both positive, and written without a difference.
+    """
+    area = determinant(k11, k12, k22)
 
     def two(r: Array) -> Array:
-        area = determinant(k11, k12, k22)
-        return weighted_sum(
-            lambda t: 1 / jnp.sqrt(1 + 2 * r * k11 + 2 * t * k22 + 4 * r * t * area),
-            rule,
-            k11.dtype,
-        )
+        a = 1 + 2 * r * k11
+        left = 2 * r * k11 / (a + jnp.sqrt(a))
 
-    return 1 - one(k11) - one(k22) + weighted_sum(two, rule, k11.dtype)
+        def one(t: Array) -> Array:
+            b = 1 + 2 * t * k22
+            share = jnp.sqrt((a + 2 * t * k22 + 4 * r * t * area) / (a * b))
+            added = 4 * r * t * (k12 / a) * (k12 / b) / (jnp.sqrt(a * b) * share * (1 + share))
+            return left * (2 * t * k22 / (b + jnp.sqrt(b))) + added
+
+        return weighted_sum(one, rule, k11.dtype)
+
+    return weighted_sum(two, rule, k11.dtype)
 
 
 def gelu_square_kernel(k11: Array, k12: Array, k22: Array) -> Array:

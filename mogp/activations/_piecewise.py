@@ -5,12 +5,14 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln, ndtr
 from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
 from mogp._arrays import common
+from mogp._checks import is_concrete
 from mogp.activations._activation import Activation
 from mogp.activations._arccosine import (
     relu_derivative_kernel,
@@ -93,6 +95,9 @@ class LeakyReLU(_PiecewiseLinear):
     Args:
         negative_slope: `a`, a number, which may be trained.
 
+    Raises:
+        ValueError: if a concrete slope is not one finite number.
+
     Example:
         >>> from mogp import activations
         >>> print(activations.LeakyReLU(0.5).second_moment(8.0))  # (1 + a²) k / 2
@@ -100,6 +105,14 @@ class LeakyReLU(_PiecewiseLinear):
     """
 
     negative_slope: float = 0.01
+
+    def __check_init__(self) -> None:
+        slope = self.negative_slope
+        if not is_concrete(slope):
+            return
+        real = np.isrealobj(slope) and np.issubdtype(np.asarray(slope).dtype, np.number)
+        if np.ndim(slope) or not real or not np.isfinite(slope):
+            raise ValueError(f"negative_slope must be one finite number, got {slope!r}")
 
 
 class Identity(_PiecewiseLinear):

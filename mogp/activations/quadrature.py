@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from mogp._arrays import safe_sqrt
+from mogp._checks import check_count
 
 __all__ = [
     "Rule",
@@ -41,13 +42,16 @@ def hermite_rule(num: int) -> Rule:
     Returns:
         Nodes and weights, NumPy arrays of shape (num,) in double precision.
 
+    Raises:
+        ValueError: if `num` is no integer of at least 1.
+
     Example:
         >>> from mogp.activations import quadrature
         >>> nodes, weights = quadrature.hermite_rule(10)
         >>> print(round(float(weights @ nodes**4), 12))
         3.0
     """
-    nodes, weights = np.polynomial.hermite_e.hermegauss(num)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(check_count("num", num))
     return nodes, weights / math.sqrt(2 * math.pi)
 
 
@@ -58,10 +62,13 @@ def half_line_rule(num: int) -> Rule:
     It converges exponentially for any power `x^q`, `q > -1`, at 0 (Takahasi and Mori, 1974).
 
     Args:
-        num: number of nodes; with 64 the error is below 1e-12 for the total and the mean.
+        num: number of nodes, at least 1; with 64 the error of total and mean is below 1e-12.
 
     Returns:
         Nodes and weights, NumPy arrays of shape (num,) in double precision.
+
+    Raises:
+        ValueError: if `num` is no integer of at least 1.
 
     Example:
         >>> from mogp.activations import quadrature
@@ -70,7 +77,7 @@ def half_line_rule(num: int) -> Rule:
         0.398942280401
     """
     # The nodes end at 4e-26 and at 7.2, where the normal density is 5e-12 of its peak.
-    t, step = np.linspace(-4.0, 2.1, num, retstep=True)
+    t, step = np.linspace(-4.0, 2.1, check_count("num", num), retstep=True)
     nodes = np.exp(t - np.exp(-t))
     density = np.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi)
     return nodes, step * density * nodes * (1 + np.exp(-t))

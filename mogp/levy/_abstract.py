@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mogp._arrays import Real, aligned, as_float
-from mogp._checks import check_between
+from mogp._checks import check_between, is_concrete
 
 F = TypeVar("F", bound=Callable[..., Any])
 POSITIVE = (0.0, math.inf)
@@ -138,16 +138,20 @@ class AbstractMeasure(eqx.Module):
         arrays = aligned(*values, *parameters)
         for i, (low, high) in enumerate(self.bounds.values(), start=len(values)):
             inside = (arrays[i] > low) & (arrays[i] < high)
-            arrays[i] = jnp.where(inside, arrays[i], jnp.nan)
+            if not (is_concrete(inside) and inside):  # no NaN where none is needed
+                arrays[i] = jnp.where(inside, arrays[i], jnp.nan)
         return arrays
 
 
 def check_scalar(name: str, value: Any) -> None:
     """Raise unless the value of a parameter is a number, an array without axes or such a tracer."""
-    if np.ndim(value):
+    try:
+        shape = np.shape(value)
+    except ValueError:  # a list of lists of different lengths
+        shape = (len(value),)
+    if shape:
         raise ValueError(
-            f"{name} must be one number, got an array of shape {np.shape(value)}: "
-            "use jax.vmap over measures"
+            f"{name} must be one number, got an array of shape {shape}: use jax.vmap over measures"
         )
 
 

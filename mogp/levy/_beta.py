@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from mogp._arrays import Real
 from mogp._checks import is_concrete
-from mogp.levy._abstract import POSITIVE
+from mogp.levy._abstract import POSITIVE, compiled
 from mogp.levy._measure import LevyMeasure
 from mogp.levy.incomplete import log_lower_beta, log_upper_beta
 
@@ -140,11 +140,13 @@ class RegularizedHorseshoe(LevyMeasure):
         scaled = log_lower_beta(k - 0.5, half, jnp.minimum(v + log_slab, 0))
         return (0.5 - k) * log_slab - math.log(math.pi) + scaled
 
+    @compiled
     def log_inverse_tail(self, u: ArrayLike) -> Array:
         u, slab = self.with_parameters(u)
         square = (math.pi / 2 * jnp.where(u >= 0, u, jnp.nan)) ** 2
         return -jnp.log(slab) - jnp.log1p(square / slab)
 
+    @compiled
     def laplace_exponent(self, t: ArrayLike) -> Array:
         t, slab = self.with_parameters(t)  # of the measure with slab 1: its support ends at 1
         return jnp.sqrt(slab) * StableBeta(0.5, 0.0).laplace_exponent(t / slab)

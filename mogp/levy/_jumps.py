@@ -42,6 +42,10 @@ class Jumps(NamedTuple):
     residual_variance: Array
     num_real: Array
 
+    def __repr__(self) -> str:
+        shapes = (f"{name}={np.shape(value)}" for name, value in self._asdict().items())
+        return f"Jumps({', '.join(shapes)})"
+
 
 def ranked_jumps(measure: "LevyMeasure", num: int, key: Array, shape: tuple[int, ...]) -> Jumps:
     """The largest jumps of processes of intensity `measure`."""

@@ -260,6 +260,12 @@ class Sum(LevyMeasure):
 
     parts: tuple[LevyMeasure, ...]
 
+    def __check_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("parts must be one measure at least, got none")
+        for part in self.parts:
+            check_measure("parts", part)
+
     def log_density_inside(self, v: Array) -> Array:
         return _fold(jnp.logaddexp, [part.log_density_of_log(v) for part in self.parts])
 
@@ -373,12 +379,22 @@ class Rescaled(AbstractRescaled):
     weight: Real = 1.0
     bounds: ClassVar = {"factor": POSITIVE, "weight": POSITIVE}
 
+    def __check_init__(self) -> None:
+        super().__check_init__()  # Equinox would call it after this one
+        check_measure("measure", self.measure)
+
     @property
     def _inner(self) -> LevyMeasure:
         return self.measure
 
     def _rescaling(self, *values: ArrayLike) -> list[Array]:
         return self.with_parameters(*values)
+
+
+def check_measure(name: str, value: object) -> None:
+    """Raise unless the value is a Lévy measure."""
+    if not isinstance(value, LevyMeasure):
+        raise ValueError(f"{name} must be a Lévy measure, got {value!r}")
 
 
 def _merged(measure: LevyMeasure, factor: Real, weight: Real) -> LevyMeasure:

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from mogp._arrays import Real, aligned, as_float
 from mogp.levy import _totals
-from mogp.levy._abstract import POSITIVE
+from mogp.levy._abstract import POSITIVE, compiled
 from mogp.levy._inverse import log_of_normal
 from mogp.levy._measure import LevyMeasure
 from mogp.levy.incomplete import log_lower_gamma, log_upper_gamma, relative_expm1
@@ -41,6 +41,7 @@ class NoJumps(LevyMeasure):
     def log_moment_inside(self, k: Array, v: Array) -> Array:
         return jnp.full_like(sum(aligned(k, v)), -jnp.inf)
 
+    @compiled
     def laplace_exponent(self, t: ArrayLike) -> Array:
         return jnp.where(as_float(t) >= 0, 0, jnp.nan)
 
@@ -78,6 +79,7 @@ class Stable(LevyMeasure):
         k, v, alpha, scale = self.with_parameters(k, v)
         return jnp.log(alpha / (k - alpha)) + alpha * jnp.log(scale) + (k - alpha) * v
 
+    @compiled
     def log_inverse_tail(self, u: ArrayLike) -> Array:
         u, alpha, scale = self.with_parameters(u)
         inside = (u > 0) & (u < jnp.inf)
@@ -85,6 +87,7 @@ class Stable(LevyMeasure):
         edge = jnp.where(u > 0, -jnp.inf, jnp.where(u == 0, jnp.inf, jnp.nan))
         return jnp.where(inside, jnp.log(scale) - log_u / alpha, edge)
 
+    @compiled
     def laplace_exponent(self, t: ArrayLike) -> Array:
         t, alpha, scale = self.with_parameters(t)
         return jnp.exp(gammaln(1 - alpha)) * (scale * jnp.where(t >= 0, t, jnp.nan)) ** alpha
@@ -133,6 +136,7 @@ class AbstractTempered(LevyMeasure):
         q, _, rate, _ = self._triple(q)
         return _log_softplus(q) - jnp.log(rate)
 
+    @compiled
     def laplace_exponent(self, t: ArrayLike) -> Array:
         t, alpha, rate, log_mass = self._triple(t)
         inside = (t >= 0) & (t < jnp.inf)

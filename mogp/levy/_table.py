@@ -49,7 +49,7 @@ class Table(NamedTuple):
 
     def astype(self, dtype: jnp.dtype) -> "Table":
         """The table in a precision."""
-        return jax.tree.map(lambda x: x.astype(dtype), self)  # type: ignore[no-any-return]
+        return jax.tree.map(lambda x: x.astype(dtype), self)
 
 
 # --- the line -------------------------------------------------------------------------------

@@ -263,7 +263,8 @@ def log_beta(a: Array, b: Array) -> Array:
     swapped = a > b
     a, b = jnp.where(swapped, b, a), jnp.where(swapped, a, b)
     low, raised = a < 8, b < 8
-    near_a, near_b, product = jnp.where(raised, a, 1), jnp.where(raised, b, 1), 1.0
+    near_a, near_b = jnp.where(raised, a, 1), jnp.where(raised, b, 1)
+    product = jnp.ones_like(near_a / near_b)
     for i in range(8):
         product = product * (1 + near_a / (near_b + i))
     b = jnp.where(raised, b + 8, b)
@@ -288,12 +289,12 @@ def _stirling(z: Array) -> Array:
 
 def _where_wide(size: Array, plain: Array, wide: Callable[..., Array], *orders: Array) -> Array:
     """`plain`, or `wide` where the size of the orders says so: computed only if there is such."""
-    size, plain, *orders = jnp.broadcast_arrays(size, plain, *orders)
+    size, plain, *same = jnp.broadcast_arrays(size, plain, *orders)
     there = size > _WIDE
     # Where it is not, any orders will do; all but the first are the same for them.
-    first = jnp.where(there, orders[0], 2 * _WIDE)
+    first = jnp.where(there, same[0], 2 * _WIDE)
     found = jax.lax.cond(
-        jnp.any(there), lambda: wide(first, *orders[1:]), lambda: jnp.zeros_like(plain)
+        jnp.any(there), lambda: wide(first, *same[1:]), lambda: jnp.zeros_like(plain)
     )
     return jnp.where(there, found, plain)
 

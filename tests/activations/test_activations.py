@@ -209,6 +209,85 @@ def test_tanh_and_erf_are_accurate_at_any_variance():
         np.testing.assert_allclose(f.mean(-(k**0.5), k**0.5), -erf(0.5**0.5), rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "slope"), [("erf", 4 / math.pi), ("tanh", 1), ("gelu", 1 / 4)])
+def test_squares_at_tiny_variances(name, slope, dtype):
+    """`φ(u)² ≈ slope u²` there: `E u² v² = k11 k22 + 2 k12²`, and its derivatives."""
+    k = np.array([1e-5, 1e-8, 1e-12, 1e-15])
+    function = getattr(activations, name).square_kernel
+    compute = jax.jit(jax.vmap(jax.value_and_grad(function, (0, 1, 2))))
+    for share in (1.0, 0.5, 0.0, -1.0):
+        value, (by_u, by_uv, by_v) = compute(*(jnp.asarray(c * k, dtype) for c in (1, share, 1)))
+        rtol = 20 * k + 100 * float(jnp.finfo(dtype).eps)  # GELU has a term of higher order
+        for got, exact in (
+            (value / k**2, 1 + 2 * share**2),
+            (by_u / k, 1),
+            (by_v / k, 1),
+            (by_uv / k, 4 * share),
+        ):
+            assert np.all(np.abs(got / slope**2 - exact) <= 4 * np.maximum(rtol, 4e-13)), share
+
+
+def test_squares_at_small_variances_against_quadrature():
+    """Between the expansion at 0 and the points of the table."""
+    for name in ("erf", "tanh"):
+        case = CASES[name]
+        for point in [(1e-4, 3e-5, 2e-4), (1e-3, -1e-3, 1e-3), (0.02, 0.01, 0.5), (1e-6, 1e-4, 1)]:
+            got = case.activation.square_kernel(*point)
+            exact = gaussian_pair_mean(lambda z, f=case.value: f(z) ** 2, *point)
+            np.testing.assert_allclose(got, exact, rtol=1e-10 if X64 else 2e-5)
+
+
+GROWTHS = [
+    (jnp.exp, math.inf),
+    (jnp.sinh, math.inf),
+    (lambda z: jnp.exp(jnp.abs(z)) - 1, math.inf),
+    (lambda z: jnp.log1p(jnp.abs(z)), 0),
+    (jnp.arcsinh, 0),
+    (jnp.sin, 0),
+    (lambda z: 0 * z, 0),
+    (lambda z: 1 / (1 + z**2), 0),
+    (lambda z: jnp.sqrt(jnp.abs(z)), 0.5),
+    (jax.nn.softplus, 1),
+    (jax.nn.silu, 1),
+    (lambda z: z * jnp.log1p(z**2), 1),
+    (lambda z: z**2 * jnp.sin(z), 2),
+    (lambda z: z**3, 3),
+]
+
+
+def test_growth_of_functions():
+    """Exponentials grow faster than every power, logarithms slower."""
+    assert [activations.get(f).growth() for f, _ in GROWTHS] == [growth for _, growth in GROWTHS]
+
+
+def test_quadrature_error_is_small_for_what_is_resolved():
+    k = jnp.array([0.0, 1e-8, 0.3, 1.0, 9.0])
+    for f in (jax.nn.silu, jax.nn.softplus, jnp.abs, jax.nn.relu, jnp.sin, jnp.sign):
+        assert np.all(activations.Quadrature(f).quadrature_error(k) < 1e-3)
+    np.testing.assert_array_equal(activations.tanh.quadrature_error(k), 0)
+    jax.jit(activations.Quadrature(jnp.sin).second_moment)(1e6)  # traced: not refused
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: activations.Quadrature(jnp.sin, 0), "num_nodes must be an integer of at least 1"),
+        (lambda: activations.Quadrature(jnp.sin, 2.5), "num_nodes must be an integer of at"),
+        (lambda: activations.Quadrature("sin"), "fn must be an elementwise function, got 'sin'"),
+        (lambda: quadrature.hermite_rule(0), "num must be an integer of at least 1, got 0"),
+        (lambda: quadrature.half_line_rule(-1), "num must be an integer of at least 1, got -1"),
+        *(
+            (lambda a=a: activations.LeakyReLU(a), "negative_slope must be one finite number, got")
+            for a in (math.nan, math.inf, 1j, "a", None, [], [0.1], np.ones(2), True)
+        ),
+    ],
+)
+def test_nonsense_is_named(build, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        build()
+
+
 def test_nngp_kernel_of_a_relu_network():
     x = np.array([[1, 2], [0.5, -1], [-3, 0.2]])
     k = jnp.asarray(0.1**2 + 1.5**2 * x @ x.T / 2)
@@ -269,8 +348,11 @@ def test_own_activation_with_a_closed_form_and_more_nodes():
     kernel = math.exp(-36) * math.sinh(36 * 0.5)  # E sin(6u) sin(6v) at correlation 1/2
     np.testing.assert_allclose(wave.kernel(1.0, 0.5, 1.0), kernel, atol=tolerance)
     np.testing.assert_allclose(wave.mean(0.2, 0.5), math.sin(1.2) * math.exp(-4.5), atol=tolerance)
-    coarse = Wave(6.0, 8).kernel(1.0, 0.5, 1.0)
-    assert abs(float(coarse) - kernel) > 1e-3
+    for narrow in (Wave(6.0, 8), Wave(40.0), activations.Quadrature(lambda z: jnp.sin(40 * z))):
+        assert float(narrow.quadrature_error(1.0)) > 0.01
+        for method, point in (("kernel", (1.0, 0.5, 1.0)), ("mean", (0.2, 1.0))):
+            with pytest.raises(ValueError, match=r"^num_nodes must be above (8|64) for the"):
+                getattr(narrow, method)(*point)
 
 
 # --- the inner face -------------------------------------------------------------------------
