@@ -2,6 +2,7 @@
 
 import abc
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -64,8 +65,10 @@ class NodeVarianceLaw(Distribution):
         """
         value = as_float(value)
         value = with_rank(value, max(value.ndim, len(self.batch_shape)))
-        inside, value = inside_positive(value)
-        u = jnp.log(value)
+        low, high = self._ends(value)
+        inside, x = inside_positive(value)
+        inside &= (value >= low) & (value < high)
+        u = jnp.log(x)
         log_density = self.log_density_of_log(u)
         return jnp.where(inside & ~jnp.isneginf(log_density), log_density - u, -jnp.inf)
 
@@ -74,13 +77,15 @@ class NodeVarianceLaw(Distribution):
         draws = jnp.exp(self.sample_log(key, sample_shape))
         # What rounds to an end of the support, where the density may be 0, becomes its neighbour.
         eps = float(np.finfo(draws.dtype).eps)
-        support: Any = self.support
-        low = with_rank(jnp.asarray(support.lower_bound * (1 + eps), draws.dtype), draws.ndim)
-        draws = jnp.where(draws < low, low, draws)
-        if not hasattr(support, "upper_bound"):
-            return draws
-        high = with_rank(jnp.asarray(support.upper_bound * (1 - eps), draws.dtype), draws.ndim)
-        return jnp.where(draws > high, high, draws)
+        low, high = self._ends(draws)
+        draws = jnp.where(draws < low * (1 + eps), low * (1 + eps), draws)
+        return jnp.where(draws > high * (1 - eps), high * (1 - eps), draws)
+
+    def _ends(self, like: Array) -> tuple[Array, Array]:
+        """The ends of the support."""
+        ends = (getattr(self.support, end, math.inf) for end in ("lower_bound", "upper_bound"))
+        low, high = (with_rank(jnp.asarray(end, like.dtype), like.ndim) for end in ends)
+        return low, high
 
     def __repr__(self) -> str:
         return show(self)

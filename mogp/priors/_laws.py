@@ -75,20 +75,17 @@ class InverseGammaLaw(FamilyLaw):
     reparametrized_params = ["concentration", "scale", "width"]  # noqa: RUF012
 
     @staticmethod
-    def _log_density(u: Array, shape: Array, scale: Array, width: Array) -> Array:
-        log_z = _log_scale(shape, scale, width) - u
+    def _log_density(u: Array, shape: Array, *scale: Array) -> Array:
+        log_z = _log_scale(shape, *scale) - u
         return shape * log_z - jnp.exp(log_z) - gammaln(shape)
 
     @staticmethod
-    def _draw_log(
-        key: Array, out: tuple[int, ...], shape: Array, scale: Array, width: Array
-    ) -> Array:
-        log_gamma = jax.random.loggamma(key, shape, out, scale.dtype)
-        return _log_scale(shape, scale, width) - log_gamma
+    def _draw_log(key: Array, out: tuple[int, ...], shape: Array, *scale: Array) -> Array:
+        return _log_scale(shape, *scale) - jax.random.loggamma(key, shape, out, shape.dtype)
 
     @staticmethod
-    def _below(x: Array, shape: Array, scale: Array, width: Array) -> Array:
-        return upper_gamma(shape, _log_scale(shape, scale, width) - jnp.log(x))
+    def _below(x: Array, shape: Array, *scale: Array) -> Array:
+        return upper_gamma(shape, _log_scale(shape, *scale) - jnp.log(x))
 
     @staticmethod
     def _moments(shape: Array, scale: Array, width: Array) -> tuple[Array, Array]:
@@ -215,22 +212,19 @@ class ParetoLaw(FamilyLaw):
         return constraints.greater_than(jnp.exp(_log_scale(*parameters)))
 
     @staticmethod
-    def _log_density(u: Array, alpha: Array, scale: Array, width: Array) -> Array:
-        start = _log_scale(alpha, scale, width)
+    def _log_density(u: Array, alpha: Array, *scale: Array) -> Array:
+        start = _log_scale(alpha, *scale)
         inside, above = u >= start - _rounding(start), u - start
         density = jnp.log(alpha) - alpha * jnp.where(above > 0, above, 0)
         return jnp.where(inside, density, -jnp.inf)
 
     @staticmethod
-    def _draw_log(
-        key: Array, out: tuple[int, ...], alpha: Array, scale: Array, width: Array
-    ) -> Array:
-        log_y = jax.random.exponential(key, out, alpha.dtype) / alpha
-        return _log_scale(alpha, scale, width) + log_y
+    def _draw_log(key: Array, out: tuple[int, ...], alpha: Array, *scale: Array) -> Array:
+        return _log_scale(alpha, *scale) + jax.random.exponential(key, out, alpha.dtype) / alpha
 
     @staticmethod
-    def _below(x: Array, alpha: Array, scale: Array, width: Array) -> Array:
-        above = jnp.log(x) - _log_scale(alpha, scale, width)
+    def _below(x: Array, alpha: Array, *scale: Array) -> Array:
+        above = jnp.log(x) - _log_scale(alpha, *scale)
         return -jnp.expm1(-alpha * jnp.where(above > 0, above, 0))
 
     def icdf(self, q: ArrayLike) -> Array:

@@ -36,7 +36,8 @@ def gamma_density(shape, rate, x):
     return shape * mp.log(rate) + (shape - 1) * mp.log(x) - rate * x - mp.loggamma(shape)
 
 
-def inverse_gamma_density(shape, scale, x):
+def inverse_gamma_density(shape, scale, width, x):
+    scale = scale * width ** (-1 / shape)
     return shape * mp.log(scale) - (shape + 1) * mp.log(x) - scale / x - mp.loggamma(shape)
 
 
@@ -52,7 +53,8 @@ def beta_pareto_density(a, b, tau, x):
     return mp.log(tau * x ** (-1 - tau) * integral)
 
 
-def pareto_density(alpha, scale, x):
+def pareto_density(alpha, scale, width, x):
+    scale = scale * width ** (-1 / alpha)
     return mp.log(alpha) + alpha * mp.log(scale) - (alpha + 1) * mp.log(x)
 
 
@@ -81,6 +83,19 @@ def gbfry_density(alpha, tau, scale, width, x):
         bracket = mp.gammainc(a, 0, z) - (1 + t) ** -a * mp.gammainc(a, 0, (1 + t) * z)
         constant = tau * alpha / (c * mp.gamma(1 - alpha) * ((1 + t) ** alpha - 1))
         return mp.log(constant * z ** (-1 - tau) * bracket)
+
+
+def tempered_sides(log_z, alpha, log_t):
+    """`P(Z ≤ z)` and `P(Z > z)` for the density `∝ z^(-1-α) e^(-z) (1 - e^(-t z))`."""
+    with mp.workdps(int(40 + abs(log_t) + abs(log_z))):
+        alpha, z, t = mp.mpf(alpha), mp.exp(mp.mpf(log_z)), mp.exp(mp.mpf(log_t))
+
+        def above(z):  # Γ(-α, z)
+            return (z**-alpha * mp.exp(-z) - mp.gammainc(1 - alpha, z)) / alpha
+
+        constant = alpha / (mp.gamma(1 - alpha) * ((1 + t) ** alpha - 1))
+        upper = constant * (above(z) - (1 + t) ** alpha * above(z * (1 + t)))
+        return 1 - upper, upper
 
 
 # --- quadrature of densities ------------------------------------------------------------------

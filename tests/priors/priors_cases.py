@@ -106,6 +106,12 @@ def ends(law):
     return float(low), float(high)
 
 
+def log_scale(law):
+    """Of a Pareto or an inverse gamma law."""
+    index = law.alpha if isinstance(law, priors.ParetoLaw) else law.concentration
+    return math.log(law.scale) - math.log(law.width) / float(index)
+
+
 def index_below(law):
     """`κ` for a density of `log λ` like `exp(κ u)` far below; None where it stops or falls off."""
     match law:
@@ -138,13 +144,13 @@ def core(law):
         case priors.GammaLaw():
             return -45 - math.log(law.rate), 6 - math.log(law.rate)
         case priors.InverseGammaLaw():
-            return math.log(law.scale) - 6, math.log(law.scale) + 45
+            return log_scale(law) - 6, log_scale(law) + 45
         case priors.BetaLaw():
             return -45, 0
         case priors.BetaParetoLaw():
             return -45, 0
         case priors.ParetoLaw():
-            return math.log(law.scale), math.log(law.scale) + 1
+            return log_scale(law), log_scale(law) + 1
         case SquaredHalfCauchy():
             centre, bound = 2 * math.log(law.scale), float(law.slab)
             return centre - 40.0, -math.log(bound) if bound else centre + 40

@@ -231,3 +231,58 @@ def test_bounds_are_the_fields_that_inference_replaces():
     assert known == priors.GBFRY(0.5, 3.0)
     with pytest.raises(ValueError, match=r"^alpha must be in \(0, 1\), got 1.5"):
         dataclasses.replace(prior, alpha=1.5)
+
+
+@pytest.mark.parametrize("kind", GOOD, ids=lambda kind: kind.__name__)
+def test_nonsense_is_named(kind):
+    good, single = GOOD[kind], jnp.result_type(float) == jnp.float32
+    nonsense = [
+        1j,
+        np.array([]),
+        [1.0, 2.0],
+        (),
+        None,
+        math.nan,
+        math.inf,
+        -math.inf,
+        True,
+        10**400,
+    ]
+    nonsense += [jnp.array(1 + 0j), np.array(["x"]), *([1e300, 1e-300] if single else [])]
+    for name in [name for name in good if isinstance(good[name], int | float)]:
+        for value in nonsense:
+            if single and name == "location" and value == 1e-300:
+                continue  # as good as 0
+            with pytest.raises(ValueError, match=f"^{name} must be "):
+                kind(**good | {name: value})
+
+
+def test_what_is_wrong_is_said():
+    single = jnp.result_type(float) == jnp.float32
+    cases = {1e400: "not finite", 1j: "complex", (): "a number or an array"}
+    for value, reason in (cases | ({1e300: "inf in single precision"} if single else {})).items():
+        with pytest.raises(ValueError, match=f"^tau must be .*{reason}"):
+            priors.GBFRY(0.5, value)
+    for slab in (dist.Normal(0.0, 1.0), dist.Dirichlet(jnp.ones(3)), 3.0):
+        with pytest.raises(ValueError, match=r"^slab must be a NumPyro law on \(0, inf\), got"):
+            priors.SpikeAndSlab(1.0, slab)
+    with pytest.raises(ValueError, match=r"^location must be one number"):
+        priors.InfinitelyDivisible(jnp.ones(2), TEMPERED)
+
+
+def test_repr_has_neither_addresses_nor_whole_arrays():
+    def density(x):
+        return x**-1.5 * jnp.exp(-x)
+
+    batch = priors.Gamma(jnp.linspace(1.0, 2.0, 1000)).at_width(5000)
+    laws = [prior.at_width(width) for prior, width in (PRIORS | OTHERS).values()]
+    laws += [
+        batch,
+        priors.from_levy(levy.FromDensity(density)).at_width(9),
+        batch.expand((2, 1000)),
+    ]
+    laws += [priors.SpikeAndSlabLaw(0.5, batch), priors.ScaledLaw(batch, 2.0)]
+    for law in laws:
+        text = repr(law)
+        assert "0x" not in text, text
+        assert len(text) < 200, text

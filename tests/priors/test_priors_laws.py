@@ -29,6 +29,7 @@ from priors_cases import (
     law_of,
     log_density_of_log,
     log_prob,
+    log_scale,
     parameters,
     quadrature,
     quadrature_of,
@@ -100,11 +101,11 @@ def test_log_prob_against_scipy(name):
         case priors.GammaLaw():
             other = stats.gamma(float(law.concentration), scale=1 / float(law.rate))
         case priors.InverseGammaLaw():
-            other = stats.invgamma(float(law.concentration), scale=float(law.scale))
+            other = stats.invgamma(float(law.concentration), scale=math.exp(log_scale(law)))
         case priors.BetaLaw():
             other = stats.beta(float(law.a), float(law.b))
         case priors.ParetoLaw():
-            other = stats.pareto(float(law.alpha), scale=float(law.scale))
+            other = stats.pareto(float(law.alpha), scale=math.exp(log_scale(law)))
         case _:
             pytest.skip("not in SciPy")
     x = x[x != 1]  # the end of the support of a beta law

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -39,8 +40,8 @@ LAWS = {
     ),
     "InverseGammaLaw": Case(
         priors.InverseGammaLaw,
-        {"concentration": (6.0, 9.0), "scale": (1.0, 2.0)},
-        below("concentration scale", 0.0),
+        {"concentration": (6.0, 9.0), "scale": (1.0, 2.0), "width": (1.0, 3.0)},
+        below("concentration scale width", 0.0),
     ),
     "BetaLaw": Case(
         priors.BetaLaw, {"a": (0.3, 2.0), "b": (0.5, 3.0)}, below("a b", 0.0), (-1.0, 0.0, 1.0, 1.5)
@@ -52,8 +53,8 @@ LAWS = {
     ),
     "ParetoLaw": Case(
         priors.ParetoLaw,
-        {"alpha": (9.0, 12.0), "scale": (0.5, 2.0)},
-        below("alpha scale", 0.0),
+        {"alpha": (9.0, 12.0), "scale": (0.5, 2.0), "width": (1.0, 1.5)},
+        below("alpha scale width", 0.0),
         (-1.0, 0.0, 0.49, math.inf),
     ),
     "SquaredHalfCauchy": Case(
@@ -193,8 +194,7 @@ def test_density_at_draws_and_its_transforms(name, key):
     x = draws_of(law, key)
     assert x.dtype == jnp.result_type(float)
     density, slopes = density_and_slopes(law, x)
-    # In single precision draws may round to the end of a bounded support, and coincide.
-    assert np.mean(np.isfinite(density)) >= (1 if X64 else 0.999)
+    assert np.isfinite(density).all()
     assert np.isfinite(slopes).all()
     np.testing.assert_array_equal(draws_of(law, key), x)
     assert np.mean(np.isin(draws_of(law, jax.random.key(1)), x[x > 0])) <= (0 if X64 else 0.05)
@@ -246,8 +246,7 @@ def test_cdf_of_draws(name, key):
     got = np.asarray(cdf(law, x))
     assert got[0] == 0
     assert got[-1] == pytest.approx(1, abs=1e-5)
-    # Single precision is up to 6e-5 off for the finite laws.
-    assert np.all(np.diff(got) >= (-1e-9 if X64 else -1e-4))
+    assert np.all(np.diff(got) >= (-1e-9 if X64 else -2e-6))
     assert abs(np.mean(got[1:-1] <= 0.8) - 0.8) < 0.02 or name == "SpikeAndSlabLaw"
 
 
@@ -274,7 +273,7 @@ REPARAMETRIZED = [
 
 
 def test_who_is_reparametrized():
-    assert len(REPARAMETRIZED) == 13
+    assert len(REPARAMETRIZED) == 15
     assert not any(parameter in ("alpha", "a", "b") for name, parameter in REPARAMETRIZED[:5])
 
 
@@ -300,6 +299,89 @@ def test_gradients_of_draws(name, parameter, key):
         step = 1e-5 * float(value)
         path = (draw(value + step) - draw(value - step)) / (2 * step)
         np.testing.assert_allclose(tangent, path, rtol=1e-5, atol=1e-8)
+
+
+# --- what else NumPyro's test_distributions.py asks --------------------------------------------
+
+
+@every_law
+def test_constructors_and_constraints(name):
+    """Signatures name the constrained parameters; values outside are refused if validated only."""
+    case, law = LAWS[name], scalar(name)
+    for constraint in law.arg_constraints.values():
+        assert (constraint.event_dim, constraint.is_discrete) == (0, False)
+    if inspect.isclass(case.build):
+        named = inspect.getfullargspec(case.build.__init__)
+        assert named[0][1:] == list(law.arg_constraints) == list(case.values)
+        assert named.kwonlyargs == ["validate_args"]
+        with numpyro.validation_enabled(False):
+            law = case.build(**dict.fromkeys(case.values, -1.0))
+        with pytest.raises(ValueError, match="got invalid"):
+            law.validate_args()
+        with pytest.raises(TypeError, match=r"argument"):
+            case.build(nonsense=1.0)
+    if not law.has_rsample:
+        with pytest.raises(NotImplementedError):
+            law.rsample(jax.random.key(0))
+
+
+@every_density
+def test_values_outside_the_support_are_told(name):
+    """Where arguments are validated; also in a compiled function, of constants."""
+    case = LAWS[name]
+    values = {key: jnp.asarray(value[0], float) for key, value in case.values.items()}
+    if name == "MeasureLaw":
+        law = priors.MeasureLaw(levy.CompoundPoisson(3.0, SLAB), validate_args=True)
+    else:
+        law = case.build(**values, validate_args=True)
+    outside = jnp.array([-1.0, 0.3])
+    with pytest.warns(UserWarning, match="Out-of-support"):
+        got = law.log_prob(outside)
+    assert got[0] == -jnp.inf
+    with pytest.warns(UserWarning, match="Out-of-support"):
+        jax.jit(lambda: law.log_prob(-1.0))()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        law.log_prob(law.sample(jax.random.key(0), (20,)))
+        if name == "SpikeAndSlabLaw":
+            law.log_prob(0.0)
+        jax.jit(lambda law, x: law.log_prob(x))(law, outside)  # nothing is known of tracers
+        with numpyro.validation_enabled(False):
+            scalar(name).log_prob(outside)
+
+
+@every_batched
+def test_expand_and_mask(name, key):
+    law = batch(name)
+    wide = law.expand((3, 2))
+    assert wide.expand((4, 3, 2)).batch_shape == (4, 3, 2)
+    with pytest.raises(ValueError, match="Cannot broadcast distribution of shape"):
+        wide.expand((3, 3))
+    x = jnp.full((2,), 0.3)
+    assert shape_of(wide.log_prob, wide.sample(key)) == (3, 2)
+    masked = law.mask(jnp.array([True, False])).log_prob(x)
+    np.testing.assert_allclose(masked, [law.log_prob(x)[0], 0], rtol=RTOL)
+    assert law.mask(False).has_rsample == law.has_rsample == law.to_event(1).has_rsample
+
+
+@every_batched
+def test_distributions_come_out_of_transformations(name, key):
+    """`jit`, `lax.map` and `vmap` return laws with the same parameters."""
+    values, build = {key: v[0] for key, v in LAWS[name].values.items()}, LAWS[name].build
+    law = build(**values)
+
+    def of(scale):
+        return build(**{key: value * scale for key, value in values.items()})
+
+    jitted, mapped = jax.jit(of)(1.0), jax.lax.map(of, jnp.ones(3))
+    vmapped = jax.vmap(of)(jnp.ones(3))
+    for parameter in law.arg_constraints:
+        expected = getattr(law, parameter)
+        np.testing.assert_allclose(getattr(jitted, parameter), expected, rtol=1e-6)
+        np.testing.assert_allclose(getattr(mapped, parameter), np.full(3, expected), rtol=1e-6)
+        np.testing.assert_allclose(getattr(vmapped, parameter), np.full(3, expected), rtol=1e-6)
+    draws = jax.jit(jax.vmap(lambda law: law.sample(key)))(vmapped)
+    np.testing.assert_allclose(draws, np.full(3, law.sample(key)), rtol=1e-5)
 
 
 # --- pytrees, arguments, models -------------------------------------------------------------

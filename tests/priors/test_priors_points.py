@@ -5,14 +5,24 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro.infer import Predictive
 from oracles import priors as oracles
 from oracles.priors import X64, needs_x64
 from priors_cases import OTHERS, SLAB, TEMPERED, log_density_of_log
 from scipy import stats
 
 from mogp import levy, priors
+
+
+@pytest.fixture(autouse=True)
+def _no_validation():
+    """NumPyro would warn of values outside the support, of which densities are asked here."""
+    with numpyro.validation_enabled(False):
+        yield
+
 
 # --- point masses ---------------------------------------------------------------------------
 
@@ -202,12 +212,129 @@ def test_from_levy_of_a_finite_measure(key):
 
 @needs_x64
 def test_from_levy_of_a_gamma_measure():
-    """Its `p`-th jump is too small for a float at large width: the nodes below are off."""
-    measure = levy.Gamma(1.0, 2.0)
-    narrow, wide = (priors.from_levy(measure).at_width(width) for width in (50, 10_000))
-    assert isinstance(narrow, priors.MeasureLaw)
-    assert isinstance(wide, priors.SpikeAndSlabLaw)
+    """Its `p`-th jump is `e^-10000`, no float; the law has a density there, too."""
+    law = priors.from_levy(levy.Gamma(1.0, 2.0)).at_width(10_000)
+    assert priors.has_density(law)
     x = jnp.array([0.05, 0.3, 1.5])
-    np.testing.assert_allclose(10_000 * (1 - wide.cdf(x)), measure.tail(x), rtol=1e-6)
-    assert float(10_000 * wide.mean) == pytest.approx(0.5, rel=1e-6)
-    assert 0 < float(wide.probability) < 0.1
+    np.testing.assert_allclose(10_000 * (1 - law.cdf(x)), law.measure.tail(x), rtol=1e-9)
+    assert float(10_000 * law.mean) == pytest.approx(0.5, rel=1e-9)
+    # ψ(t) = log(1 + t/2)
+    np.testing.assert_allclose(law.log_rate, 10_000 + math.log(2), rtol=1e-14)
+    u = jnp.array([-20_000.0, -10_001.0, -5_000.0, -3.0])
+    killed = [u[0] + law.log_rate, math.log(-math.expm1(-math.exp(law.log_rate - 10_001))), 0, 0]
+    expected = np.array(killed) - 2 * np.exp(u) - math.log(10_000)
+    np.testing.assert_allclose(law.log_density_of_log(u), expected, rtol=1e-10)
+
+
+# Measures as functions of a number, with a width.
+TRACED = {
+    "CompoundPoisson": (lambda m: levy.CompoundPoisson(m, SLAB), 5),
+    "CompoundPoisson of points": (lambda m: levy.CompoundPoisson(m, dist.Delta(0.3)), 5),
+    "Gamma": (levy.Gamma, 3000),
+    "GeneralizedGamma": (lambda m: levy.GeneralizedGamma(m / 4), 100),
+    "Beta + Stable": (lambda m: levy.Beta(m, 0.5) + levy.Stable(0.5), 100),
+    "rescaled": (lambda m: m * levy.Beta(1.0, 0.5).scaled(2.0), 100),
+    "rescaled, finite": (lambda m: m * levy.CompoundPoisson(1.0, SLAB), 5),
+    "finite sum": (lambda m: levy.CompoundPoisson(m, SLAB) + levy.CompoundPoisson(1.0, SLAB), 5),
+    "FromDensity": (lambda m: levy.FromDensity(lambda x: m * x**-1.5 * jnp.exp(-x)), 20),
+}
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_from_levy_is_the_same_when_traced(name, key):
+    """Under `jit`, `vmap` and `grad`: densities, distribution function, draws and mean."""
+    make, width = TRACED[name]
+    points = name == "CompoundPoisson of points"
+    x, value = jnp.array([0.0, 1e-3, 0.5, 2.0] if not points else [0.0, 0.3]), 2.0
+
+    def of(m):
+        law = priors.from_levy(make(m)).at_width(width)
+        return law.log_prob(x), law.cdf(x), width * law.mean, law.sample(key, (50,))
+
+    eager = of(value)
+    mapped = jax.jit(jax.vmap(of))(jnp.array([value, 1.5]))
+    rtol = 1e-9 if X64 else 1e-3
+    for one, many in zip(eager, mapped, strict=True):
+        np.testing.assert_allclose(many[0], one, rtol=rtol, atol=1e-12)
+    if name != "FromDensity":
+        law = priors.from_levy(make(value)).at_width(width)
+        found = []
+        jax.eval_shape(
+            lambda m: found.append(priors.has_density(priors.from_levy(make(m)).at_width(width))),
+            value,
+        )
+        assert found == [priors.has_density(law)]
+    if X64:
+        total = jax.jit(lambda m: jnp.stack(of(m)[0]))
+        step = 1e-6
+        difference = (total(value + step) - total(value - step)) / (2 * step)
+        slope = jax.jit(jax.jacfwd(total))(value)
+        finite = np.isfinite(difference)
+        np.testing.assert_allclose(slope[finite], difference[finite], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("measure", "width", "high"),
+    [
+        (levy.Beta(1.0, 0.5) + levy.Stable(0.6), 100, 80.0),
+        (3.0 * levy.Beta(1.0, 0.3).scaled(2.0), 2, math.log(2)),
+        (levy.BetaPareto(1.0, 0.5, 3.0), 100, 30.0),
+        (levy.RegularizedHorseshoe(2.0), 1, -math.log(2)),
+    ],
+    ids=["sum", "rescaled", "BetaPareto", "RegularizedHorseshoe"],
+)
+def test_from_levy_of_any_measure(measure, width, high, key):
+    """The density integrates to one and to the cdf; draws; what is above 0.05 is of the measure."""
+    law = priors.from_levy(measure).at_width(width)
+    kinks = [at for at in (math.log(0.25), math.log(0.5), 0.0, math.log(2)) if at <= high]
+    points = np.sort(np.concatenate([np.linspace(-90, high, 50), kinks]))
+    u, weights = map(np.ravel, oracles.panels(points))
+    weights = weights * np.exp(np.asarray(log_density_of_log(law, jnp.asarray(u))))
+    assert weights.sum() == pytest.approx(1, rel=1e-6 if X64 else 1e-3)
+    x = np.exp(points[[12, 25, 40]])
+    expected = [np.sum(weights[u < math.log(at)]) for at in x]
+    np.testing.assert_allclose(law.cdf(jnp.asarray(x)), expected, atol=1e-6 if X64 else 1e-3)
+    draws = np.asarray(law.sample(key, (2000,)))
+    assert stats.kstest(np.asarray(law.cdf(draws)), "uniform").pvalue > 1e-3
+    if np.isfinite(law.mean) and X64:
+        np.testing.assert_allclose(law.mean, np.sum(weights * np.exp(u)), rtol=1e-6)
+
+
+@needs_x64
+def test_from_levy_of_jumps_of_a_fixed_size_beside_others(key):
+    """It can be drawn; there is no density."""
+    measure = levy.GeneralizedGamma(0.5) + levy.CompoundPoisson(2.0, dist.Delta(0.3))
+    law = priors.from_levy(measure).at_width(50)
+    assert not priors.has_density(law)
+    x = jnp.array([0.1, 0.29, 0.31, 1.0])
+    np.testing.assert_allclose(50 * (1 - law.cdf(x)), measure.tail(x), rtol=1e-2)
+    draws = np.asarray(law.sample(key, (4000,)))
+    assert abs(np.mean(np.abs(draws - 0.3) < 1e-9) - 0.04) < 0.015
+    with pytest.raises(NotImplementedError, match="has jumps of a fixed size, and so no density"):
+        law.log_prob(0.3)
+
+
+def test_from_levy_in_numpyro(key):
+    """A drawn mass: the share of zeros is that of the mean mass."""
+
+    def model():
+        mass = numpyro.sample("mass", dist.Uniform(1.99, 2.01))
+        with numpyro.plate("nodes", 50):
+            law = priors.from_levy(levy.CompoundPoisson(mass, SLAB)).at_width(50)
+            numpyro.sample("variance", law)
+
+    draws = Predictive(model, num_samples=200, parallel=True)(key)["variance"]
+    assert abs(float((draws == 0).mean()) - 0.96) < 5 * math.sqrt(0.04 / 10_000)
+    assert abs(float(draws.sum(1).mean()) - 4 / 3) < 5 * math.sqrt(4 / 3 / 200)
+
+
+def test_from_levy_compiles_once_a_kind_of_measure(caplog):
+    def everything(mass, rate, width):
+        law = priors.from_levy(levy.Gamma(mass, rate)).at_width(width)
+        return law.log_prob(0.3), law.cdf(0.3), law.sample(jax.random.key(0), (3,)), law.mean
+
+    everything(1.0, 2.0, 20)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        everything(1.5, 0.5, 30)
+    compiled = [record.message for record in caplog.records if "Compiling" in record.message]
+    assert not compiled
