@@ -106,7 +106,10 @@ def parsed(text: str) -> priors.Prior:
     """The prior of a text, if its numbers are ones that single precision can work with."""
     if len(text) > 1000:
         raise ValueError(f"prior must be at most 1000 characters, got {len(text)}: {text[:40]}…")
-    prior = priors.parse(text)
+    try:
+        prior = priors.parse(text)
+    except (OverflowError, RecursionError, MemoryError) as error:
+        raise ValueError(f"prior {text[:40]!r}… cannot be read ({error or 'too deep'})") from None
     for value in map(float, jax.tree.leaves(prior)):
         if value and not 1 / _LARGEST < abs(value) < _LARGEST:
             raise ValueError(
@@ -232,7 +235,10 @@ def mark(folder: Path) -> None:
             "move it away"
         )
     check_writable(folder)
-    marker.write_text("Checkpoints of mogp. The command that wrote them removes them at its end.\n")
+    if not marker.exists():
+        marker.write_text(
+            "Checkpoints of mogp. The command that wrote them removes them at its end.\n"
+        )
 
 
 def release(out: Path, name: str) -> None:
@@ -306,23 +312,37 @@ def _settings_in(path: Path) -> dict[str, Any]:
         return json.loads(tree.attrs["settings"])
 
 
+_at_work: list[Path] = []  # the folders of checkpoints of the commands at work
+
+
 @contextmanager
 def resumable(folder: Path) -> Iterator[None]:
     """Say after Ctrl-C and SIGTERM whether the same command has a checkpoint to go on from.
 
     After any failure, a folder of ours in which nothing was kept is removed.
     """
+    _at_work.append(folder)
     try:
         yield
     except BaseException as error:
-        kept = any(path.suffix == ".ckpt" for path in folder.iterdir())
+        text = interruption()
         unmark(folder)
         if (folder.parent / _MARKER).is_file():
             unmark(folder.parent)
         if not isinstance(error, KeyboardInterrupt):
             raise
-        text = "goes on from its last checkpoint" if kept else "starts afresh: nothing was kept yet"
-        raise KeyboardInterrupt(f"the same command {text}") from None
+        raise KeyboardInterrupt(text) from None
+    finally:
+        _at_work.remove(folder)
+
+
+def interruption() -> str:
+    """What becomes of the command at work if it is interrupted now."""
+    if not _at_work:
+        return "nothing was begun"
+    kept = any(path.suffix == ".ckpt" for folder in _at_work for path in folder.iterdir())
+    text = "goes on from its last checkpoint" if kept else "starts afresh: nothing was kept yet"
+    return f"the same command {text}"
 
 
 def plain(record: Any) -> Any:

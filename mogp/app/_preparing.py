@@ -111,11 +111,11 @@ def prepared(
     frame = tables.raw(data, form)
     lines = list(frame.attrs["notes"])
     names = [n for n in frame if n != target] if settings.inputs is None else list(settings.inputs)
-    tables.check_columns(frame, [target, *names], source)
+    tables.check_columns(frame, [*names, target], source)
     wanted = {"bernoulli": "text", "categorical": "text", "auto": None}
     kind = wanted.get(settings.likelihood, "number")
     columns = tables.understood(
-        frame, dict.fromkeys([target, *names]), {target: kind} if kind else {}, form, source
+        frame, dict.fromkeys([*names, target]), {target: kind} if kind else {}, form, source
     )
     kinds = {name: tables.kind_of(column) for name, column in columns.items()}
     if settings.likelihood == "auto":

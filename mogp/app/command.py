@@ -6,6 +6,7 @@ help is what the docstring of the dataclass says of them.
 
 import inspect
 import io
+import os
 import re
 import signal
 import sys
@@ -23,9 +24,11 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from mogp import __version__
-from mogp.app import comparison, experiments, fits, report, tables
+from mogp.app import _job, comparison, experiments, fits, report, tables
 from mogp.datasets import DataError
 from mogp.priors import split_names
+
+_PATIENCE = 5.0  # seconds after a signal; a run gives the piece in flight 3 of them
 
 
 class _Group(TyperGroup):
@@ -35,7 +38,8 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            sys.stderr.write(f"mogp: {'; '.join(['interrupted', *map(str, error.args)])}\n")
+            text = error.args[0] if error.args else _job.interruption()
+            sys.stderr.write(f"mogp: interrupted; {text}\n")
             raise typer.Exit(130) from None
 
 
@@ -297,7 +301,7 @@ def main(*arguments: Any) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without ± is no reason to fail
             stream.reconfigure(errors="replace")
-    with _terminated():
+    with _signals(watched=not arguments):
         try:
             app(args=list(map(str, arguments)) or None, prog_name="mogp")
         except Exception as error:
@@ -308,8 +312,12 @@ def main(*arguments: Any) -> None:
 
 
 @contextmanager
-def _terminated() -> Iterator[None]:
-    """SIGTERM, by which batch schedulers stop a job, is Ctrl-C until the block ends."""
+def _signals(*, watched: bool) -> Iterator[None]:
+    """SIGTERM, by which batch schedulers stop a job, is Ctrl-C until the block ends.
+
+    If it is watched, either ends the process in `_PATIENCE` seconds, also while compiled code runs,
+    which does not let Python handle them, be it for minutes. Files are whole all the same.
+    """
 
     def handle(*_: object) -> None:
         raise KeyboardInterrupt
@@ -319,9 +327,26 @@ def _terminated() -> Iterator[None]:
         yield
         return
     signal.signal(signal.SIGTERM, handle)
+    reads, writes = os.pipe()
+    ended = threading.Event()
+
+    def watch() -> None:
+        while number := os.read(reads, 1)[0]:
+            if number in (signal.SIGINT, signal.SIGTERM) and not ended.wait(_PATIENCE):
+                os.write(2, f"mogp: interrupted; {_job.interruption()}\n".encode())
+                os._exit(130)
+
+    if watched:
+        os.set_blocking(writes, False)
+        signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
+        threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
+        ended.set()
+        if watched:
+            signal.set_wakeup_fd(-1)
+            os.write(writes, b"\0")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

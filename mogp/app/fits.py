@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -98,7 +99,10 @@ def fit(
     _job.mark(work)
     with _job.resumable(work):
         key = jax.random.key(settings.seed)
-        posterior = _sampled(settings, law, train, key, work / "nuts.ckpt", progress)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            posterior = _sampled(settings, law, train, key, work / "nuts.ckpt", progress)
+        failures = [str(each.message) for each in caught if each.category is UserWarning]
         record = {
             "command": "mogp fit",
             "data": str(data),
@@ -109,14 +113,13 @@ def fit(
             "model": _size(settings, posterior),
             "scores": {"loo": None},
             "convergence": None,
-            "failures": [],
+            "failures": failures,
             "environment": _job.environment(),
         }
         folder = work / "fit"
         folder.mkdir(exist_ok=True)
         posterior.save(folder / "posterior.nc")
         _write_sealed(folder, record)
-        failures: list[str] = []
         loo = _attempt(failures, "leave-one-out", lambda: inference.leave_one_out(posterior))
         scores = {"loo": _in_units(loo, encoding)}
         if held_out is not None:

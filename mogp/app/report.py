@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mogp import plots
 from mogp._files import whole_file
-from mogp.app import _job
+from mogp.app import _figures, _job
 from mogp.app._job import plural
 from mogp.app.fits import Fit, Rows, class_shares, predictions
 
@@ -60,7 +61,7 @@ def write(folder: Path, fit: Fit, train: Rows, held_out: Rows | None) -> None:
         held_out: the test rows, if there are any.
     """
     pictures = []
-    for name, draw in _figures(fit, train, held_out).items():
+    for name, draw in _drawn(fit, train, held_out).items():
         path = folder / f"{name}.png"
         try:
             _job.write_figure(path, draw(), fit.settings, dpi=150)
@@ -174,41 +175,69 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "<table>" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
-def _figures(fit: Fit, train: Rows, held_out: Rows | None) -> dict[str, Callable[[], Any]]:
+def _drawn(fit: Fit, train: Rows, held_out: Rows | None) -> dict[str, Callable[[], Figure]]:
     """What draws each picture."""
     encoding, key = fit.encoding, jax.random.key(fit.settings.seed)
     x, y = held_out or train
     where = f"{len(y)} {'test' if held_out else 'training'} rows"
 
-    def first() -> Any:
+    def predicted() -> Figure:
+        figure, (ax,) = _one(where)
         if encoding.classes is not None:
             shares = class_shares(np.asarray(fit.posterior.predict(x).mean()))
-            ax = plots.confusion(shares, y, [_plain(name) for name in encoding.classes])
+            _figures.confusion(ax, shares, y, [_plain(name) for name in encoding.classes])
         elif x.shape[1] == 1:
-            ax = _along(fit, train, held_out, key)
+            _along(ax, fit, train, held_out, key)
         else:
-            mean, interval = _band(predictions(fit.posterior.predict(x), encoding, key=key))
-            observed = encoding.in_units(y)
-            ax = plots.predicted_observed(mean, interval, observed, label=_plain(encoding.target))
-        ax.set_title(where, fontsize="medium")
-        return ax.get_figure(root=True)
+            ends = _band(predictions(fit.posterior.predict(x), encoding, key=key))
+            label = _plain(encoding.target)
+            _figures.predicted_observed(ax, *ends, encoding.in_units(y), label)
+        return figure
 
-    def second() -> Any:
+    def calibration() -> Figure:
+        figure, (ax,) = _one(where)
         predictive = fit.posterior.predict(x)
         if encoding.classes is not None:
-            ax = plots.reliability(class_shares(np.asarray(predictive.mean())), y)
+            plots.reliability(class_shares(np.asarray(predictive.mean())), y, ax=ax)
         else:
             draws = np.asarray(predictive.sample(key=key))[..., 0]
-            ax = plots.rank_histogram(draws, y, key=jax.random.fold_in(key, 1))
-        ax.set_title(where, fontsize="medium")
-        return ax.get_figure(root=True)
+            plots.rank_histogram(draws, y, key=jax.random.fold_in(key, 1), ax=ax)
+        return figure
+
+    def chains() -> Figure:
+        values = _unknowns(fit, "posterior")
+        figure, axes = plots.panels(len(values), 2, (9, 0.5 + 1.9 * len(values)))
+        for (name, draws), (left, right) in zip(values.items(), axes, strict=True):
+            _figures.traces(left, draws, name)
+            _figures.rank_densities(right, draws)
+        axes[0, 0].set_title("draws of each chain, in order", fontsize="medium")
+        axes[0, 1].set_title("density of their ranks among all draws", fontsize="medium")
+        return figure
+
+    def unknowns() -> Figure:
+        prior, posterior = (_unknowns(fit, group) for group in ("prior", "posterior"))
+        columns = min(3, len(posterior))
+        rows = -(-len(posterior) // columns)
+        figure, axes = plots.panels(rows, columns, (3.2 * columns, 0.6 + 2.1 * rows))
+        for ax in axes.flat[len(posterior) :]:
+            ax.remove()
+        for ax, name in zip(axes.flat, posterior, strict=False):
+            _figures.before_after(ax, prior[name], posterior[name])
+            ax.set_title(name, fontsize="medium")
+            if ax is not axes[0, 0]:
+                ax.legend_ = None
+        return figure
 
     return {
-        "predictions": first,
-        "calibration": second,
-        "chains": lambda: _chains(_unknowns(fit, "posterior")),
-        "unknowns": lambda: _before_after(_unknowns(fit, "prior"), _unknowns(fit, "posterior")),
-    }
+        "predictions": predicted, "calibration": calibration, "chains": chains,
+        "unknowns": unknowns,
+    }  # fmt: skip
+
+
+def _one(title: str) -> tuple[Figure, list[Axes]]:
+    figure, axes = plots.panels(1, 1, (6.4, 4.4))
+    axes[0, 0].set_title(title)
+    return figure, list(axes.flat)
 
 
 def _plain(text: str) -> str:
@@ -220,7 +249,7 @@ def _band(table: Any) -> tuple[np.ndarray, np.ndarray]:
     return table["mean"].to_numpy(), table[["q05", "q95"]].to_numpy().T
 
 
-def _along(fit: Fit, train: Rows, held_out: Rows | None, key: jax.Array) -> Any:
+def _along(ax: Axes, fit: Fit, train: Rows, held_out: Rows | None, key: jax.Array) -> None:
     """Along the only input, a tenth of its range beyond the training rows."""
     encoding = fit.encoding
     low, high = float(train.x.min()), float(train.x.max())
@@ -231,43 +260,17 @@ def _along(fit: Fit, train: Rows, held_out: Rows | None, key: jax.Array) -> Any:
         return encoding.means[0] + encoding.scales[0] * np.asarray(x, float).ravel()
 
     rows = {"training rows": train} | ({"test rows": held_out} if held_out else {})
-    ax = plots.band(
-        in_units(grid),
-        *_band(predictions(fit.posterior.predict(grid[:, None]), encoding, key=key)),
-        {name: (in_units(r.x), encoding.in_units(r.y)) for name, r in rows.items()},
-    )
-    ax.set(xlabel=_plain(encoding.columns[0]), ylabel=_plain(encoding.target))
-    return ax
+    points = {name: (in_units(r.x), encoding.in_units(r.y)) for name, r in rows.items()}
+    ends = _band(predictions(fit.posterior.predict(grid[:, None]), encoding, key=key))
+    _figures.band(ax, in_units(grid), *ends, points)
+    plots.tidy(ax, _plain(encoding.columns[0]), _plain(encoding.target))
 
 
 def _unknowns(fit: Fit, group: str) -> dict[str, np.ndarray]:
-    """Draws (chains, draws) of the scalar unknowns of which the record speaks."""
+    """Draws (chains, draws) of the scalar unknowns."""
     data = fit.posterior.data[group]
     names = (name for name, v in fit.posterior.parameters.items() if v.ndim == 2)
     return {name: np.asarray(data[name]) for name in names}
-
-
-def _chains(values: dict[str, np.ndarray]) -> Figure:
-    figure, axes = plots.panels(len(values), 2, (9, 0.5 + 1.9 * len(values)))
-    for (name, draws), (left, right) in zip(values.items(), axes, strict=True):
-        plots.traces(draws, name=name, ax=left)
-        plots.rank_densities(draws, ax=right)
-    axes[0, 0].set_title("draws of each chain, in order", fontsize="medium")
-    axes[0, 1].set_title("density of their ranks among all draws", fontsize="medium")
-    return figure
-
-
-def _before_after(prior: dict[str, np.ndarray], posterior: dict[str, np.ndarray]) -> Figure:
-    columns = min(3, len(posterior))
-    rows = -(-len(posterior) // columns)
-    figure, axes = plots.panels(rows, columns, (3.2 * columns, 0.6 + 2.1 * rows))
-    for ax in axes.flat[len(posterior) :]:
-        ax.remove()
-    for ax, name in zip(axes.flat, posterior, strict=False):
-        plots.before_after(prior[name], posterior[name], ax=ax).set_title(name, fontsize="medium")
-        if ax is not axes[0, 0]:
-            ax.legend_ = None
-    return figure
 
 
 __all__ = ["summary", "warnings_of", "write"]

@@ -37,8 +37,9 @@ def test_every_experiment_is_registered_once():
         experiments.register(experiments.EXPERIMENTS["gm-error"])
 
 
-def test_an_experiment_of_ones_own(tmp_path, run, monkeypatch):
-    """Registered, run by its name, its results written: the command knows no kinds."""
+@pytest.fixture
+def own(monkeypatch):
+    """An experiment of one's own, registered, which computes nothing."""
     half = xr.Dataset({"validation_accuracy": (("epoch", "seed"), np.full((2, 1), 0.5))})
     gm = experiments.EXPERIMENTS["gm-error"]
     own = experiments.Experiment(
@@ -46,6 +47,10 @@ def test_an_experiment_of_ones_own(tmp_path, run, monkeypatch):
         lambda _, groups: gm.plot(_gm.Settings("gm-error"), groups), gm.lines,
     )  # fmt: skip
     monkeypatch.setitem(experiments.EXPERIMENTS, "own", own)
+
+
+def test_an_experiment_of_ones_own(tmp_path, run, own):
+    """Run by its name, its results written: the command knows no kinds."""
     code, output, error = run("experiment", "own", "--width", 3, "--out", tmp_path)
     assert (code, error) == (0, "")
     assert "γ=1/2" in output
@@ -75,13 +80,52 @@ def test_an_experiment_of_ones_own(tmp_path, run, monkeypatch):
         (["pruning-map", "--priors", ","], "priors must name at least one prior"),
         (["pruning-map", "--keep", "2"], "keep must be in (0, 1], got 2.0"),
         (["pruning-bayes", "--priors", "horse"], "horse"),
+        (["gm-error", "--seed", "4294967296"], "seed must be an integer in [0, 2^32)"),
+        (["gm-error", "--components", "1000000000"], "GM layer, K=1000000000 would take "),
+        (["gm-error", "--seeds", "1000000000"], "more than the memory of"),
+        (["gm-evolution", "--components", "1000000000"], "more than the memory of"),
+        (["pruning-map", "--width", "10000000"], "training iid 10000000 0 would take "),
+        (["pruning-bayes", "--width", "10000000"], "the draws under iid would take "),
+        (["pruning-bayes", "--draws", "1000000000"], "more than the memory of"),
+        (["features", "--seeds", "1000000000"], "more than the memory of"),
+        (["truncation-error", "--width", "10000000"], "a network would take "),
+        (["truncation-error", "--samples", "100000000"], "predicted errors would take "),
+        (["prior-dependence", "--samples", "100000000"], "draws would take "),
+        (["prior-dependence", "--width", "2000000000"], "a draw would take "),
+        (["pruning-map", "--priors", "gbfry(alpha=0.5, tau=1e300)"], "single precision cannot"),
+        (["gm-error", "--data", "cifar"], "data must be one of"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, run):
     code, output, error = run("experiment", *arguments, "--out", tmp_path / "out")
     assert (code, output, error.count("\n")) == (2, "", 1)
     assert message in error
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+STRANGERS = ["checkpoints/month.ckpt", "checkpoints/own/novel.txt", "checkpoints/own",
+             "checkpoints", "own.nc", "own.png"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", STRANGERS)
+def test_what_others_wrote_is_left_alone(place, tmp_path, run, own):
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    code, _, error = run("experiment", "own", "--out", tmp_path)
+    assert (code, "was not written by mogp and is left alone" in error) == (2, True)
+    assert path.read_text() == "mine"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_other_settings_do_not_write_over_results(tmp_path, run, own):
+    assert run("experiment", "own", "--out", tmp_path)[0] == 0
+    (tmp_path / "own.txt").write_text("mine")
+    code, _, error = run("experiment", "own", "--width", "3", "--out", tmp_path)
+    assert (code, "holds results with other settings (width)" in error) == (2, True)
+    assert run("experiment", "own", "--out", tmp_path)[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own.nc", "own.png", "own.txt"]
 
 
 # --- gm-… -----------------------------------------------------------------------------------------
@@ -148,7 +192,7 @@ def test_evolution_follows_components_and_neurons(tmp_path, monkeypatch, interru
     assert not groups[1]["covariance"].values.any()  # neurons are points
     assert imread(tmp_path / "gm-evolution.png").std() > 0.05
     assert sorted(path.name for path in tmp_path.rglob("*")) == [
-        "checkpoints", "gm-evolution.nc", "gm-evolution.png",
+        "gm-evolution.nc", "gm-evolution.png",
     ]  # fmt: skip
 
 

@@ -13,8 +13,6 @@ RNG = np.random.default_rng(0)
 SHARES = RNG.dirichlet(np.ones(3), 40)
 LABELS = RNG.integers(0, 3, 40)
 MEAN = RNG.normal(size=40)
-INTERVAL = np.stack([MEAN - 1, MEAN + 1])
-DRAWS = np.exp(RNG.normal(size=(4, 100)))
 KEEP = np.array([1.0, 0.1, 0.01, 0.005])
 RUNS = np.linspace(0.9, 0.3, 4)[:, None] + np.array([[-0.02, 0.02]])
 LINES = [
@@ -24,18 +22,12 @@ LINES = [
 ]
 # Every public figure, called with `ax=`.
 FIGURES = {
-    "band": lambda ax: plots.band(np.arange(40), MEAN, INTERVAL, {"data": (MEAN, MEAN)}, ax=ax),
-    "before_after": lambda ax: plots.before_after(DRAWS, 2 * DRAWS, ax=ax),
-    "confusion": lambda ax: plots.confusion(SHARES, LABELS, ["a", "b", "many"], ax=ax),
     "error_curves": lambda ax: plots.error_curves({"a": RUNS, "b": RUNS / 2}, ax=ax),
-    "predicted_observed": lambda ax: plots.predicted_observed(MEAN, INTERVAL, MEAN + 0.9, ax=ax),
     "pruning_curves": lambda ax: plots.pruning_curves(LINES, width=1000, ax=ax),
-    "rank_densities": lambda ax: plots.rank_densities(DRAWS, ax=ax),
     "rank_histogram": lambda ax: plots.rank_histogram(
         RNG.normal(size=(99, 40)), MEAN, key=jax.random.key(0), ax=ax
     ),
     "reliability": lambda ax: plots.reliability(SHARES, LABELS, ax=ax),
-    "traces": lambda ax: plots.traces(DRAWS, ax=ax),
 }
 STYLE = {"BLUE", "GREY", "Line", "ORANGE", "STYLES", "Style", "number_ticks", "panels", "tidy"}
 
@@ -52,7 +44,7 @@ def test_a_figure_is_drawn_on_the_given_axes_or_new_ones(name, tmp_path):
     assert not axes[0, 0].has_data()
     own = FIGURES[name](None)
     assert isinstance(own, Axes)
-    assert own.spines["left"].get_visible() == (name != "before_after")
+    assert own.spines["left"].get_visible()
     assert not own.spines["top"].get_visible()
     own.figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5000
@@ -99,11 +91,6 @@ def test_ranks_are_uniform_for_draws_from_the_predictions(key):
     ranks = _ranks(draws, observed, jax.random.key(1))
     assert np.all((ranks > 0) & (ranks < 1))
     assert stats.kstest(ranks, "uniform").pvalue > 1e-3
-
-
-def test_the_table_of_classes_counts_rows():
-    ax = plots.confusion(np.eye(3)[[0, 0, 1, 2]], np.array([0, 1, 1, 2]), ["a", "b", "c"])
-    assert sorted(text.get_text() for text in ax.texts) == ["1", "1", "1", "1"]
 
 
 def test_axes_keep_labels_that_tidy_is_not_given():

@@ -42,6 +42,7 @@ def _run(job: Job) -> Groups:
         components = mixture(sizes, k, gamma=gamma)
         for kind, variant in ((f"GM layer, K={k}", components), (f"width {width}", neurons)):
             label = f"{kind}, γ={text}"
+            job.check_room(label, variant.build)
             start = variant.build(jax.random.key(settings.seed))
             fits = list(_stages(job, start, variant, label, epochs))
             group = paths([start, *(fit.model for fit in fits)])
