@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 __all__ = ["DataError", "Dataset", "NAMES", "load"]
 
@@ -85,10 +86,10 @@ class Dataset(NamedTuple):
         y_test: Test labels, as `y_train`, shape `(m,)`.
     """
 
-    x_train: jax.Array
-    y_train: jax.Array
-    x_test: jax.Array
-    y_test: jax.Array
+    x_train: Float[jax.Array, "n *image"]
+    y_train: Int[jax.Array, " n"]
+    x_test: Float[jax.Array, "m *image"]
+    y_test: Int[jax.Array, " m"]
 
 
 def load(

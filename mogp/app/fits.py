@@ -91,6 +91,7 @@ def fit(
 
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise ValueError(f"out: {out} is there already; choose another folder or remove it")
+    out = out.resolve()
     work = out.with_name(f".{out.name}.part")
     settings, encoding, law, train, held_out, lines = prepared(settings, data, test)
     _check_room(settings, encoding, train)

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Int, Num, PRNGKeyArray
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -12,10 +13,10 @@ from mogp.plots._style import BLUE, GREY, axes, tidy
 
 
 def rank_histogram(
-    draws: np.ndarray | Array,
-    observed: np.ndarray,
+    draws: Num[np.ndarray | Array, "num_draws n"],
+    observed: Num[np.ndarray | Array, " n"],
     *,
-    key: Array,
+    key: PRNGKeyArray,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a histogram of where observations lie among draws of their predictions.
@@ -64,7 +65,12 @@ def _ranks(draws: np.ndarray, observed: np.ndarray, key: Array) -> np.ndarray:
     return (below + shares * (ties + 1)) / (len(draws) + 1)
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray, *, ax: Axes | None = None) -> Axes:
+def reliability(
+    probabilities: Float[np.ndarray, "n classes"],
+    labels: Int[np.ndarray | Array, " n"],
+    *,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw how often the most probable class was right, against its probability.
 
     Bins hold equally many rows, and bars are 90 % intervals (Jeffreys) of the share that was right.

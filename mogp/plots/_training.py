@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -24,8 +25,8 @@ class Line(NamedTuple):
     """
 
     label: str
-    keep: np.ndarray
-    values: np.ndarray
+    keep: Float[np.ndarray, " k"]
+    values: Float[np.ndarray, "k runs"]
     reference: bool = False
 
 
@@ -107,7 +108,9 @@ def _styles(lines: Sequence[Line]) -> list[Style]:
     return found
 
 
-def error_curves(errors: Mapping[str, np.ndarray], *, ax: Axes | None = None) -> Axes:
+def error_curves(
+    errors: Mapping[str, Float[np.ndarray, "epochs seeds"]], *, ax: Axes | None = None
+) -> Axes:
     """Draw test errors against epochs, on a logarithmic axis.
 
     Lines are means over seeds, and bands reach one standard deviation to each side. The legend says

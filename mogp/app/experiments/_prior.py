@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from jax import Array
 from matplotlib.figure import Figure
+from scipy import stats
 from tqdm.auto import tqdm
 
 from mogp import MoGP, nn, plots, priors, pruning
@@ -233,7 +234,10 @@ def _dependence(job: Job) -> Groups:
             {
                 "both": ("share", _exceed(pairs[-1], share)),
                 "both_limit": ("share", _exceed(limit, share)),
-                "distance": ("width", [_distance(z[:, 0], limit[:, 0]) for z in pairs]),
+                "distance": (
+                    "width",
+                    [stats.ks_2samp(z[:, 0], limit[:, 0], method="asymp").statistic for z in pairs],
+                ),
                 "largest": (("width", "level"), np.stack(largest)),
                 "largest_limit": ("level", np.asarray(levy.inverse_tail(jnp.asarray(levels)))),
             },
@@ -266,14 +270,6 @@ def _exceed(pairs: np.ndarray, share: np.ndarray) -> np.ndarray:
     first, second = np.abs(pairs).T
     levels = np.quantile(first, 1 - share)
     return np.array([np.mean(second[first >= s] >= s) for s in levels])
-
-
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Kolmogorov's distance of two samples."""
-    a, b = np.sort(a), np.sort(b)
-    both = np.concatenate([a, b])
-    below = [np.searchsorted(z, both, side="right") / len(z) for z in (a, b)]
-    return float(np.max(np.abs(below[0] - below[1])))
 
 
 def _dependence_lines(_: Settings, groups: Groups) -> list[str]:
