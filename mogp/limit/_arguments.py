@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mogp._checks import check_inputs, check_memory
+from mogp.priors import Prior
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,12 +49,12 @@ def check_numbers(what: str, count: int, like: Array, instead: str) -> None:
 
 
 def numbers_as_arrays(tree: T) -> T:
-    """A pytree with arrays in place of its numbers: equal shapes then compile once."""
+    """A pytree with arrays for its numbers, but those of priors: equal shapes then compile once."""
 
     def convert(leaf: Any) -> Any:
         return jnp.asarray(leaf) if isinstance(leaf, float) else leaf
 
-    return jax.tree.map(convert, tree)
+    return jax.tree.map(convert, tree, is_leaf=lambda leaf: isinstance(leaf, Prior))
 
 
 def named_options(function: Callable[P, T]) -> Callable[P, T]:

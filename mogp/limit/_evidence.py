@@ -56,14 +56,15 @@ def _where_rough(improve: Any, error: Array, *state: Array) -> tuple[Array, ...]
 
 
 def _spectrum(features: Array, noise: Array) -> tuple[Array, Array, Array, Array]:
-    """`U`, `σ`, `√(σ² + s²)` and `V` of features `U σ Vᵀ`, with `σ` exactly 0 where it may be.
+    """`U`, `σ`, `√(σ² + s²)` and `V` of features `U σ Vᵀ`, exactly 0 what is of rounding's size.
 
-    A singular value of the size of rounding that is not 0 would let the noise of repeated points,
-    divided by a small `s`, into the weights.
+    Such a singular value, or entry of a singular vector, would let what contradicts itself at
+    repeated points, divided by a small `s`, into the weights and into other points.
     """
     left, sizes, right = jnp.linalg.svd(features, full_matrices=False)
     least = 4 * max(features.shape) ** 0.5 * _eps(sizes) * jnp.max(sizes)
     sizes = jnp.where(sizes > least, sizes, 0)
+    left = jnp.where(jnp.abs(left) > 4 * _eps(left), left, 0)
     return left, sizes, jnp.hypot(sizes, noise), right.T
 
 

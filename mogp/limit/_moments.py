@@ -116,20 +116,22 @@ def _moments(
     model: AbstractArchitecture, x: Array, draws: tuple[tuple[LayerJumps, ...], Array] | None
 ) -> Moments:
     layers = layers_of(model)
-    first = input_pair(model, x, x)
+    first, totals = input_pair(model, x, x), _total_moments(layers[-1], x.dtype)
     if draws is None:
         if gaussian_prefix(layers) < len(layers) - 1:  # one point, see `moments`
             mean, variance = (m[:, None] for m in _at_points(model, layers, first.xx))
         else:
-            mean, variance = _behind(model, layers[-1], gp_pair(model, first, len(layers) - 1))
+            pair = gp_pair(model, first, len(layers) - 1)
+            mean, variance = _behind(model, layers[-1], totals, pair)
         return _summary(mean, variance, variance, jnp.zeros_like(mean), jnp.zeros_like(mean))
 
     factor, root = input_factor(model, x, first), len(draws[1]) ** 0.5
+    mass, second = (jnp.where(jnp.isfinite(t), t, 0) for t in totals)  # the rest is known, below
 
     def one(draw: tuple[tuple[LayerJumps, ...], Array]) -> tuple[Array, Array]:
         kernel = propagate(model, first, factor, *draw).kernel
         diagonal = jnp.diagonal(kernel)
-        return _behind(model, layers[-1], Pair(diagonal, kernel, diagonal))
+        return _behind(model, layers[-1], (mass, second), Pair(diagonal, kernel, diagonal))
 
     means, variances = jax.lax.map(one, draws, batch_size=32)
     mean = jnp.mean(means, 0)
@@ -193,15 +195,13 @@ def _has_moment(layer: Layer, order: float) -> Array:
     return jnp.asarray(layer.levy.index_at_infinity > order)
 
 
-def _behind(model: AbstractArchitecture, layer: Layer, pair: Pair) -> tuple[Array, Array]:
+def _behind(
+    model: AbstractArchitecture, layer: Layer, totals: tuple[Array, Array], pair: Pair
+) -> tuple[Array, Array]:
     """Mean and variance of the kernel behind a layer, given that before it, of shape (n, n)."""
-    total, second = _total_moments(layer, pair.xx.dtype)
-    mean = diffuse_step(layer, 1.0, model.activation, pair).xy - layer.bias_scale**2
-    square = pair.through(model.activation.square_kernel)
-    return (
-        layer.bias_scale**2 + times(mean, total),
-        times(layer.weight_scale**4 * square, second),
-    )
+    mean = diffuse_step(layer._replace(bias_scale=0.0), 1.0, model.activation, pair).xy
+    square = layer.weight_scale**4 * pair.through(model.activation.square_kernel)
+    return layer.bias_scale**2 + times(mean, totals[0]), times(square, totals[1])
 
 
 def _at_points(model: AbstractArchitecture, layers: list[Layer], k: Array) -> tuple[Array, Array]:
