@@ -162,7 +162,7 @@ def diffuse_lost(prior: Prior | Limit, keep: float) -> Real:
 def _is_constant(law: Any, location: Real) -> bool:
     """Whether all nodes of the limit have the same part of its location."""
     try:
-        spread = _WIDE**2 * law.variance
+        spread = float(_WIDE) ** 2 * law.variance
     except NotImplementedError:
         return False
     return is_concrete(spread, location) and float(spread) < 1e-6 * float(location) ** 2
