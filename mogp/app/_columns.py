@@ -59,22 +59,18 @@ class Column(NamedTuple):
 
 def decimal_of(frame: pd.DataFrame, form: Format) -> str:
     """The decimal mark of a table: a comma where it parts no fields and cannot group thousands."""
+    if form.thousands == "." and not form.decimal:
+        return ","
     if form.decimal or frame.attrs.get("separator", ",") in ("", ","):
         return form.decimal or "."
     for name in frame:
         there = frame[name][~frame[name].isin(("", *_MISSING))]
-        commas = there[there.str.contains(",", regex=False)]
-        if len(commas) and _share(there, _COMMA, commas) >= _NEARLY and not all(
-            map(_GROUPS.fullmatch, commas)
-        ):  # fmt: skip
+        commas = there.str.fullmatch(_COMMA.pattern, case=False)
+        meant = commas | there.str.fullmatch("[+-]?[0-9]+")
+        grouped = there[commas].str.fullmatch(_GROUPS.pattern)
+        if commas.any() and meant.mean() >= _NEARLY and not grouped.all():
             return ","
     return "."
-
-
-def _share(there: pd.Series, pattern: re.Pattern, commas: pd.Series) -> float:
-    """The share of values that are whole numbers or match."""
-    whole = there.str.fullmatch(r"[+-]?[0-9]+").sum()
-    return (whole + sum(map(bool, map(pattern.fullmatch, commas)))) / len(there)
 
 
 def understood(

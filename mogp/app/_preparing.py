@@ -111,7 +111,8 @@ def prepared(
     frame = tables.raw(data, form)
     lines = list(frame.attrs["notes"])
     names = [n for n in frame if n != target] if settings.inputs is None else list(settings.inputs)
-    tables.check_columns(frame, [*names, target], source)
+    names = list(dict.fromkeys(names))
+    tables.check_columns(frame, [*names, target, *form.kinds], source)
     wanted = {"bernoulli": "text", "categorical": "text", "auto": None}
     kind = wanted.get(settings.likelihood, "number")
     columns = tables.understood(
@@ -156,7 +157,10 @@ def prepared(
 
     def encoded(frame: pd.DataFrame, source: str) -> Rows:
         rows = Rows(jnp.asarray(encoding.inputs(frame, source)), encoding.targets(frame, source))
-        law.targets(rows.y, len(rows.x))
+        try:
+            law.targets(rows.y, len(rows.x))
+        except ValueError as error:
+            raise ValueError(f"{source}: target {target!r}: {error}") from None
         return rows
 
     rows = encoded(frame, source)

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,9 @@ def _csv(path: Path, text: str, form: Format, notes: list[str]) -> tuple[pd.Data
         raise ValueError(f"{path} has no rows")
     lines = re.split("\r\n|\r|\n", text)
     skipped = next(i for i, line in enumerate(lines) if line.strip())
+    said = re.fullmatch(r'"?sep=(.)"?', lines[skipped].strip(" "))  # as Excel understands it
+    if said:
+        skipped, form = skipped + 1, replace(form, sep=form.sep or said[1])
     sep = form.separator or ("\t" if path.suffixes[:1] == [".tsv"] else _separator(lines[skipped:]))
     while skipped < len(lines) - 1 and lines[skipped].startswith("#"):
         if (size := len(_fields(lines[skipped], sep))) > 1 and size == len(

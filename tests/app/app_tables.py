@@ -71,6 +71,7 @@ UNDERSTOOD = {
     "packed.csv.bz2": (bz2.compress(PLAIN.encode()), NUMBERS, ""),
     "packed.csv.xz": (lzma.compress(PLAIN.encode()), NUMBERS, ""),
     "packed.tsv.gz": (gzip.compress(PLAIN.replace(",", "\t").encode()), NUMBERS, ""),
+    "excel.csv": ("sep=~\n" + PLAIN.replace(",", "~"), NUMBERS, "3 columns between '~'"),
     "comment.csv": ("# sensor 4\n" + PLAIN, NUMBERS, "line 1 is a comment: '# sensor 4'"),
     "comments.csv": ("# sensor 4\n#, of us\n" + PLAIN, NUMBERS, "line 2 is a comment"),
     "commented_names.csv": ("# " + PLAIN, NUMBERS, ""),

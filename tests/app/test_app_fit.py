@@ -229,6 +229,7 @@ MISTAKES = {
     "folds": (["data.csv", "--folds", "1"], "folds must be 0, or at least 2, got 1"),
     "missing": (["data.csv", "--missing", "guess"], "missing must be one of"),
     "types": (["data.csv", "--types", "dose"], "types must be written as column=kind"),
+    "types of": (["data.csv", "--types", "mass=text"], "has no columns ['mass']"),
     "sep": (["data.csv", "--sep", ";"], "has no columns ['effect']"),
     "huge": (["huge.csv"], "single precision cannot hold or tell apart beside 1e+300"),
     "doubled": (["doubled.csv"], "two columns of the name 'effect'"),

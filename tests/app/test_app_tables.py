@@ -70,8 +70,8 @@ def test_values_are_read_as_they_are_meant(tmp_path):
         path = stored(tmp_path, "a.csv", column([cell, "7"]))
         assert columns_of(path, **{option: mark})[0]["p"].values.iloc[0] == value
     path = stored(tmp_path, "b.csv", column(['"1.234,5"', "7"]))
-    found = columns_of(path, decimal=",", thousands=".")[0]
-    assert found["p"].values.iloc[0] == 1234.5
+    for options in ({"decimal": ",", "thousands": "."}, {"thousands": "."}):
+        assert columns_of(path, **options)[0]["p"].values.iloc[0] == 1234.5
     types = {"2024-03-01": ("date", 19783.0), "1969-12-31T12:00": ("date", -0.5),
              "12.5 %": ("percent", 0.125), "7%": ("percent", 0.07)}  # fmt: skip
     for cell, (kind, value) in types.items():
