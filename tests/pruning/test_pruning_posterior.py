@@ -120,7 +120,7 @@ def test_a_compacted_posterior_is_one_thing_and_can_be_loaded(tmp_path):
     """Sources, tree and file have the nodes that stay, and say the same."""
     network = eqx.filter_jit(MoGP([HORSESHOE]).network)(6, 4, 12, key=fast_key(0))
     whole = inference.sghmc(
-        network, X, Y, key=fast_key(1), num_epochs=2, batch_size=32, samples_per_cycle=2,
+        network, X, Y, key=fast_key(1), num_epochs=4, batch_size=32, samples_per_cycle=2,
         num_chains=2, progress=False,
     )  # fmt: skip
     small = pruning.compact_posterior(whole, 0.4, x_train=X)
