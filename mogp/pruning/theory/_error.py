@@ -12,13 +12,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from mogp._arrays import Real, times
 from mogp._checks import check_count, check_key, check_memory
 from mogp.architecture import AbstractArchitecture
-from mogp.limit.layers import Layer, NumJumps, gaussian_prefix, layers_of, skeleton
+from mogp.limit.layers import NumJumps, gaussian_prefix, layers_of, skeleton
 from mogp.priors import Prior
 from mogp.pruning._sizes import shapes
 from mogp.pruning.theory._cut import (
     Cut,
     Masses,
-    Rule,
     draw_cuts,
     draw_finite_cuts,
     drawn_masses,
@@ -147,7 +146,11 @@ def error(
     # At a width the values of one layer make the variances of the next random, whatever the priors.
     layers = layers_of(model if width is None else skeleton(model))
     known = gaussian_prefix(layers) if width is None else 0
-    _check_regime(layers, rule, width)
+    if width is None and rule.kind != "keep" and all(layer.is_gaussian for layer in layers):
+        raise ValueError(
+            f"{rule.kind} prunes by the size of nodes, and the model is in the GP regime: its "
+            "limit has no jumps, all nodes are negligible and would go; use keep, or give a width"
+        )
     num = check_count("num_samples", num_samples)
     outputs = None if num_outputs is None else check_count("num_outputs", num_outputs)
     exact = width is None and known >= model.depth - 1
@@ -220,27 +223,14 @@ def _spread(indices: Sequence[ArrayLike], outcome: Outcome, growth: float) -> Ar
     return jnp.where(heavy, jnp.inf, spread)
 
 
-def _check_regime(layers: Sequence[Layer], rule: Rule, width: int | None) -> None:
-    """Raise for a Gaussian process that is to be pruned by size."""
-    if width is None and rule.kind != "keep" and all(layer.is_gaussian for layer in layers):
-        raise ValueError(
-            f"{rule.kind} prunes by the size of nodes, and the model is in the GP regime: its "
-            "limit has no jumps, all nodes are negligible and would go; use keep, or give a width"
-        )
-
-
 @eqx.filter_jit
 def _exact(model: AbstractArchitecture, masses: Sequence[Masses], x: Array) -> Array:
     """The mean, where the layers before the last have no jumps."""
-    joint, layers = start(model, x), layers_of(model)
+    joint, layers, nothing = start(model, x), layers_of(model), jnp.zeros((0,))
     for layer, (gone, kept) in zip(layers[:-1], masses, strict=False):
-        joint = step(layer, model.activation, joint, _nothing(gone, kept), jax.random.key(0))
+        no_jumps = Cut(nothing, nothing > 0, gone, kept)
+        joint = step(layer, model.activation, joint, no_jumps, jax.random.key(0))
     return mean_error(layers[-1], model.activation, joint, masses[-1])
-
-
-def _nothing(gone: Array, kept: Array) -> Cut:
-    """A layer without jumps."""
-    return Cut(jnp.zeros((0,)), jnp.zeros((0,), bool), gone, kept)
 
 
 @eqx.filter_jit

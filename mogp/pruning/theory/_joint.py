@@ -169,10 +169,14 @@ def simulate(
     of the last layer, numbers or of shape (num_samples,).
     """
     num_samples = len(cuts[0].gone)
-    cuts = [c._replace(sizes=c.sizes.astype(x.dtype), gone=c.gone.astype(x.dtype),
-                       kept=c.kept.astype(x.dtype)) for c in cuts]  # fmt: skip
+    cuts = [
+        Cut(c.sizes.astype(x.dtype), c.stays, *(m.astype(x.dtype) for m in c[2:])) for c in cuts
+    ]
     by_layer = jax.random.split(key, len(cuts) + 1)
-    layers = [plain(layer, x.dtype) for layer in layers_of(skeleton(model))]
+    layers = [  # arrays for scales, so that their values are not compiled in
+        Layer(a, levy, jnp.asarray(weight, x.dtype), jnp.asarray(bias, x.dtype))
+        for a, levy, weight, bias in layers_of(skeleton(model))
+    ]
     joint = jax.tree.map(
         lambda k: jnp.broadcast_to(k[None], (num_samples, *k.shape)), start(model, x)
     )
@@ -183,16 +187,10 @@ def simulate(
     keys = jax.random.split(by_layer[-2], num_samples)
     joint = _steps(layers[-1], model.activation, joint, cuts[-1], keys)
     if num_outputs is None:
-        error, square = _diagonals(joint)
+        error, square = (jnp.diagonal(k, axis1=1, axis2=2) for k in (joint.error, joint.kernel))
         return Outcome(error, square, mean)
     keys = jax.random.split(by_layer[-1], num_samples)
     return Outcome(*_outputs(joint, keys, num_outputs), mean)
-
-
-def plain(layer: Layer, dtype: jnp.dtype) -> Layer:
-    """The layer with arrays for scales, so that their values are not compiled in."""
-    scales = (jnp.asarray(s, dtype) for s in (layer.weight_scale, layer.bias_scale))
-    return Layer(layer.location, layer.levy, *scales)
 
 
 @eqx.filter_jit
@@ -216,7 +214,3 @@ def _outputs(joint: Joint, keys: Array, num: int) -> tuple[Array, Array]:
     """Squares of `δ` and of `ζ`, averaged over outputs."""
     values, shifts = jax.vmap(lambda joint, key: joint.draws(key, num))(joint, keys)
     return jnp.mean(shifts**2, 1), jnp.mean(values**2, 1)
-
-
-def _diagonals(joint: Joint) -> list[Array]:
-    return [jnp.diagonal(k, axis1=1, axis2=2) for k in (joint.error, joint.kernel)]
