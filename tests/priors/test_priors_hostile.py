@@ -34,9 +34,10 @@ def columns():
 
 
 def exact_log_t(alpha, width, tau=None):
-    """Not below -34, where the distribution is its limit to 1e-15."""
-    factor = 1 if tau is None else tau / (tau - alpha)
-    return max(math.log(alpha * width * factor) / alpha, -34.0)
+    """In units of the rate 2 or the scale; at least -34, where the law is its limit to 1e-15."""
+    if tau is None:
+        return max(math.log(alpha * width) / alpha - math.log(2), -34.0)
+    return max(math.log(alpha * width * tau / (tau - alpha)) / alpha, -34.0)
 
 
 @jax.jit
@@ -50,11 +51,11 @@ def finite_cdfs(alpha, width, log_z):
 
 def test_cdf_of_the_finite_laws():
     tempered, gbfry = (np.asarray(values, np.float64) for values in finite_cdfs(*columns()))
-    rtol = 1e-11 if X64 else 3e-5
+    rtol = 1e-13 if X64 else 1e-5
     for got, (alpha, width, log_z) in zip(tempered, TEMPERED, strict=True):
         below, above = oracles.tempered_sides(log_z, alpha, exact_log_t(alpha, width))
         assert got == pytest.approx(float(below), rel=rtol, abs=0), (alpha, width, log_z)
-        assert 1 - got == pytest.approx(float(above), abs=1e-13 if X64 else 2e-6)
+        assert 1 - got == pytest.approx(float(above), abs=1e-13 if X64 else 3e-6)
     for got, (alpha, width, log_z) in zip(gbfry, TEMPERED, strict=True):
         if exact_log_t(alpha, width, TAU) in (-34.0,) or log_z == -45:
             continue  # the 120 digits of the density are too few
@@ -62,7 +63,7 @@ def test_cdf_of_the_finite_laws():
         x = mp.exp(mp.mpf(log_z))
         moved = mp.exp(oracles.gbfry_density(alpha, TAU, 1, width, x)) * x / TAU
         assert got == pytest.approx(float(below - moved), rel=10 * rtol, abs=0)
-        assert 1 - got == pytest.approx(float(above + moved), abs=1e-13 if X64 else 2e-6)
+        assert 1 - got == pytest.approx(float(above + moved), abs=1e-13 if X64 else 3e-6)
 
 
 @pytest.mark.parametrize("name", ["GeneralizedGamma", "GBFRY"])
@@ -70,7 +71,7 @@ def test_slope_of_the_cdf_is_the_density(name):
     law, u = law_of(name), jnp.linspace(-25.0, 3.0, 57)
     slope = jax.jit(jax.vmap(jax.grad(lambda u: law.cdf(jnp.exp(u)))))(u)
     expected = np.exp(log_density_of_log(law, u))
-    np.testing.assert_allclose(slope, expected, rtol=1e-11 if X64 else 2e-4)
+    np.testing.assert_allclose(slope, expected, rtol=1e-10 if X64 else 2e-4, atol=2e-13)
 
 
 # --- scales that are no floats --------------------------------------------------------------
@@ -92,7 +93,8 @@ def test_scales_that_are_no_floats(index, key):
     for prior, above in ((inverse_gamma, share), (pareto, tail)):
         law = in_dtype(prior.at_width(width), DTYPE)
         np.testing.assert_allclose(cdf(law, x), 1 - np.array(above), rtol=1e-14 if X64 else 2e-7)
-        np.testing.assert_allclose(width * np.array(above), prior.limit.levy.tail(x), rtol=1e-2)
+        tail_of_limit = prior.limit.levy.tail(x[1:])
+        np.testing.assert_allclose(width * np.array(above[1:]), tail_of_limit, rtol=1e-2)
         u = np.asarray(sample_log(law, key), np.float64)
         assert np.isfinite(u).all()
         log_scale = math.log(2) - math.log(width) / index
