@@ -14,7 +14,7 @@ from gpjax.kernels.computations import AbstractKernelComputation
 from gpjax.parameters import PositiveReal, val
 from jax import Array
 
-from mogp.architecture import AbstractArchitecture
+from mogp.architecture import AbstractArchitecture, Scale
 from mogp.limit._gaussian import gp_pair
 from mogp.limit._path import Path, pair_of
 from mogp.limit._recursion import Pair, input_pair
@@ -73,7 +73,10 @@ class MoGPKernel(AbstractKernel):
             None if isinstance(b, int | float) and b == 0 else PositiveReal(jnp.asarray(b, float))
             for _, b in model.scales
         )
-        arrays, self.rest = eqx.partition(source, eqx.is_array)
+        bare = _with(model, 1.0, 0.0)  # whose tree does not depend on the scales
+        drawn = isinstance(source, Path)
+        kept = eqx.tree_at(lambda p: p.model, source, bare) if drawn else bare
+        arrays, self.rest = eqx.partition(kept, eqx.is_array)
         self.arrays = paramax.non_trainable(arrays)
         if isinstance(source, Path):
             chosen = source.in_size if n_dims is None else n_dims
@@ -105,9 +108,7 @@ class MoGPKernel(AbstractKernel):
         return self.pair(x[None], y[None]).xy[0, 0]
 
 
-def _with(
-    model: AbstractArchitecture, weights: tuple[Any, ...], biases: tuple[Any, ...]
-) -> AbstractArchitecture:
+def _with(model: AbstractArchitecture, weights: Scale, biases: Scale) -> AbstractArchitecture:
     return dataclasses.replace(model, weight_scale=weights, bias_scale=biases)
 
 

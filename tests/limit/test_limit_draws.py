@@ -12,6 +12,7 @@ from scipy import stats
 
 from mogp import MoGP, limit, priors
 from mogp.limit._dense import error_behind
+from mogp.limit._moments import _is_infinite as is_infinite
 from mogp.limit.layers import LayerJumps, layers_of
 
 GP = priors.Deterministic()
@@ -354,3 +355,75 @@ def test_moments_of_one_point_need_no_key_and_those_of_two_say_that_they_do():
         assert_close(getattr(alone, name)[0, 0], getattr(both, name)[0, 0], rtol=1e-6)
     with pytest.raises(ValueError, match="key must be given"):
         model.moments(two)
+
+
+HEAVY = priors.GBFRY(0.5, 1.5)  # a finite mean, an infinite variance
+LIGHT = priors.Gamma(1.0)
+
+
+@pytest.mark.parametrize(
+    ("activation", "first", "orders"),
+    [
+        ("relu", priors.Horseshoe(), (1, 2)),
+        ("gelu", priors.Horseshoe(), (1, 2)),
+        ("gelu", HEAVY, (2,)),
+        (jax.nn.softplus, priors.Horseshoe(), (1, 2)),
+        (jax.nn.softplus, HEAVY, (2,)),
+        (jax.nn.silu, HEAVY, (2,)),
+        ("leaky_relu", HEAVY, (2,)),
+        (lambda z: z**3, HEAVY, (1, 2)),
+        (lambda z: z**3, LIGHT, ()),
+        (lambda z: z / (1 + z**2) ** 0.25, priors.Horseshoe(), (1, 2)),
+        (lambda z: z / (1 + z**2) ** 0.25, HEAVY, ()),
+        ("tanh", priors.Horseshoe(), ()),
+        ("gelu", LIGHT, ()),
+        (jnp.exp, LIGHT, (1, 2)),
+        (jnp.exp, GP, ()),
+    ],
+)
+def test_which_moments_are_infinite(activation, first, orders):
+    """By growth `g` and tails: order `r` behind a layer needs order `g r` before it."""
+    model, k = MoGP([first, LIGHT], activation), jnp.ones(1)
+    for order in (1, 2):
+        assert bool(is_infinite(model, layers_of(model), k, order)[0]) == (order in orders)
+    last = MoGP([LIGHT, HEAVY], activation)
+    assert bool(is_infinite(last, layers_of(last), k, 2)[0])
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_infinite_moments(activation, key):
+    x, settings = jnp.asarray([[1.0], [0.0]]), {"key": key, "num_samples": 3, "num_jumps": 3}
+    for first, mean in ((priors.Horseshoe(), True), (HEAVY, False)):
+        found = MoGP([first, LIGHT], activation).moments(x, **settings)
+        assert np.isinf(found.mean[0, 0]) == mean
+        assert np.isinf([found.variance[0, 0], found.square_covariance[0, 0]]).all()
+        assert np.isinf(found.kurtosis[0])
+        assert found.square_correlation[0] == pytest.approx(1 / 3)
+        assert not mean or found.mean_error[0, 0] == 0
+        # Nothing comes from a point at 0.
+        assert found.mean[1, 1] == found.mean[0, 1] == found.variance[1, 1] == 0
+        assert found.kurtosis[1] == 3
+
+
+@pytest.mark.parametrize("activation", ["erf", "tanh", "gelu", "relu"])
+def test_moments_and_errors_at_small_variances(activation, key):
+    """Where `φ` is a line the kurtosis is 3 (1 + 3/2); where it is ReLU or half a line, twice."""
+    for scale in jnp.asarray([1e-3, 1e-5, 1e-7]):
+        model = MoGP([priors.Gamma(2.0)], activation, weight_scale=[scale, 1.0])
+        found = model.moments(ONE)
+        expected = 12.0 if activation == "relu" else 7.5
+        assert_close(found.kurtosis, [expected], 1e-2)
+        error = model.kernel_draws(ONE, key=key, num_jumps=5).error
+        assert np.all(np.isfinite(error) & (error > 0))
+
+
+def test_variance_of_a_kernel_that_hardly_varies():
+    """A large bias and small jumps: mean squares differ in the last digits alone."""
+    model = MoGP([priors.Gamma(2.0)] * 2, weight_scale=1e-3, bias_scale=100.0)
+    found = model.moments(ONE[:, :1])
+    gain, by_two, by_four = 1e-6, 0.5, 1.5  # Gamma(2): total mass 2, second moment 2
+    k, variance = 1e4 + 1e-6, 0.0
+    for _ in range(2):
+        variance = gain**2 * (2 * by_four * (variance + k**2) + (2 * by_two) ** 2 * variance)
+        k = 1e4 + gain * 2 * by_two * k
+    assert_close(found.variance[0, 0], variance, 1e-10)

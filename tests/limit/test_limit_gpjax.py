@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import equinox as eqx
 import gpjax as gpx
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,32 @@ def test_kernel_of_a_draw(path):
     assert_close(kernel(X[0], X[2]), path.kernel(X)[0, 2], 1e-9)
     again = MIXED.kernel(key=jax.random.key(3), n_dims=2, num_jumps=5)
     assert dense(again.gram(X)).shape == (3, 3)
+
+
+def test_equal_kernels_are_equal_trees(path):
+    """So that what is compiled for one serves the other, whatever its scales."""
+    traces = []
+
+    @eqx.filter_jit
+    def gram(kernel):
+        traces.append(1)
+        return dense(kernel.gram(X))
+
+    for first, second in (
+        [MoGP([priors.Deterministic()], bias_scale=b, weight_scale=b).kernel() for b in (1.0, 2.0)],
+        [MIXED.kernel(path) for _ in range(2)],
+        [MoGP([priors.GroupLasso(2.0)], "erf", bias_scale=1.0).kernel() for _ in range(2)],
+        [GP.kernel(active_dims=[1, 0], n_dims=2) for _ in range(2)],
+    ):
+        assert jax.tree.structure(first) == jax.tree.structure(second)
+        jax.tree.map(lambda a, _: a, first, second)
+        del traces[:]
+        gram(first), gram(second)
+        assert len(traces) == 1
+    different = [
+        MoGP([priors.Deterministic()], a, bias_scale=1.0).kernel() for a in ("erf", "relu")
+    ]
+    assert jax.tree.structure(different[0]) != jax.tree.structure(different[1])
 
 
 def test_sums_products_and_active_dims():

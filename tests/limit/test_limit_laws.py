@@ -41,6 +41,16 @@ def test_tail_index(models, index):
     assert MoGP([*models, priors.Gamma(1.0)], "erf").tail_index() == math.inf
 
 
+@pytest.mark.parametrize("activation", [jnp.exp, jnp.sinh, lambda z: jnp.exp(z**2 / 9)])
+def test_tail_index_of_exponentials(activation):
+    """Behind random kernels they have no moments at all; behind the inputs, those of the jumps."""
+    with np.errstate(all="raise"):
+        for first in (priors.Horseshoe(), priors.Gamma(1.0)):
+            assert MoGP([first, priors.Gamma(1.0)], activation).tail_index() == 0
+        assert MoGP([priors.Gamma(1.0)], activation).tail_index() == math.inf
+        assert MoGP([GP, priors.GBFRY(0.5, 1.5)], activation).tail_index() == pytest.approx(1.5)
+
+
 @pytest.mark.statistical
 def test_tail_index_of_draws(key):
     """Hill's estimator on the largest 1000 of 10⁵ kernels, with its standard error τ/√k."""
