@@ -27,8 +27,8 @@ def test_repair_is_least_squares_of_the_whole_networks_outputs(kind):
 
 def test_repair_without_biases_leaves_them_alone_and_blocks_do_not_matter():
     deep = MoGP([HORSESHOE] * 2)
-    network = deep.network(6, 4, (12, 9), init_variances="equal", key=fast_key(6))
-    many = jnp.asarray(np.random.default_rng(7).normal(size=(4321, 6)))
+    network = deep.network(6, 4, (12, 9), init_variances="equal", key=jax.random.key(6))
+    many = jax.random.normal(jax.random.key(7), (4321, 6))
     small = pruning.compact(network, 0.4, x_train=many, repair=True)
     cut = pruning.compact(network, 0.4, x_train=many)
     assert_close(small.biases[-1], cut.biases[-1], rtol=1e-12)
