@@ -181,7 +181,7 @@ class Activation(eqx.Module):
         # Two rules and two variances: a wave that is missed may give the same by chance.
         for part in (k, 0.8 * k):
             fine, *others = (
-                expect_one(square, n, zero, part) for n in (num, -(-num // 2), num + 1)
+                expect_one(square, n, zero, part) for n in (num, -(-num // 2), num + 2)
             )
             errors += [jnp.abs(x - fine) / jnp.maximum(jnp.abs(fine), tiny) for x in others]
         return functools.reduce(jnp.maximum, errors)

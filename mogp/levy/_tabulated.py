@@ -287,7 +287,7 @@ class ContinuousLaw(AbstractTabulated):
         self.table = jax.tree.map(lambda x: jnp.where(missed, jnp.nan, x), table)
 
     def _log_intensity(self, v: Array) -> Array:
-        return self.jump.log_prob(jnp.exp(v)) + v
+        return jax.vmap(self.jump.log_prob)(jnp.exp(v).ravel()).reshape(v.shape) + v
 
     def _hints(self) -> Array:
         draws = jax.lax.stop_gradient(self.jump.sample(jax.random.key(0), (64,)))

@@ -218,7 +218,7 @@ def test_squares_at_tiny_variances(name, slope, dtype):
     compute = jax.jit(jax.vmap(jax.value_and_grad(function, (0, 1, 2))))
     for share in (1.0, 0.5, 0.0, -1.0):
         value, (by_u, by_uv, by_v) = compute(*(jnp.asarray(c * k, dtype) for c in (1, share, 1)))
-        rtol = 20 * k + 100 * float(jnp.finfo(dtype).eps)  # GELU has a term of higher order
+        rtol = 200 * k + 100 * float(jnp.finfo(dtype).eps)  # terms of higher order
         for got, exact in (
             (value / k**2, 1 + 2 * share**2),
             (by_u / k, 1),
@@ -348,7 +348,7 @@ def test_own_activation_with_a_closed_form_and_more_nodes():
     kernel = math.exp(-36) * math.sinh(36 * 0.5)  # E sin(6u) sin(6v) at correlation 1/2
     np.testing.assert_allclose(wave.kernel(1.0, 0.5, 1.0), kernel, atol=tolerance)
     np.testing.assert_allclose(wave.mean(0.2, 0.5), math.sin(1.2) * math.exp(-4.5), atol=tolerance)
-    for narrow in (Wave(6.0, 8), Wave(40.0), activations.Quadrature(lambda z: jnp.sin(40 * z))):
+    for narrow in (Wave(6.0, 8), Wave(40.0, 64), activations.Quadrature(lambda z: jnp.sin(40 * z))):
         assert float(narrow.quadrature_error(1.0)) > 0.01
         for method, point in (("kernel", (1.0, 0.5, 1.0)), ("mean", (0.2, 1.0))):
             with pytest.raises(ValueError, match=r"^num_nodes must be above (8|64) for the"):

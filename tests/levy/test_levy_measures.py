@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import pickle
 import re
 
 import equinox as eqx
@@ -342,11 +343,118 @@ def test_parameters_are_scalars():
             "rate must be above 0, got 0.0",
         ),
         (lambda: levy.Thinned(GAMMA, 0.0), "rate must be above 0, got 0.0"),
+        (lambda: levy.Rescaled(3.0, 1.0), "measure must be a Lévy measure, got 3.0"),
+        (lambda: levy.Sum(()), "parts must be one measure at least, got none"),
+        (lambda: levy.Sum((GAMMA, 1)), "parts must be a Lévy measure, got 1"),
     ],
 )
 def test_bad_parameters_are_named(build, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build()
+
+
+@every_family
+@pytest.mark.parametrize(
+    "bad", [0.5 + 1j, None, "a", {}, [], [0.5], [[1], [1, 2]], np.ones((1, 1))]
+)
+def test_nonsense_as_a_parameter_is_one_clear_error(name, bad):
+    """In every place, of every family."""
+    build, _, rows = FAMILIES[name]
+    for i in range(len(rows[0])):
+        with pytest.raises(ValueError, match=r"^(\w+) must be (one number|above|in \()"):
+            build(*rows[0][:i], bad, *rows[0][i + 1 :])
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *OTHERS, "Sum", "Rescaled"])
+def test_pickling(name):
+    """By `pickle`, where there is no function without a name, and by `cloudpickle`."""
+    cloudpickle = pytest.importorskip("cloudpickle")
+    build = FAMILIES[name][0] if name in FAMILIES else (CASES | OTHERS)[name]
+    build = build[0] if isinstance(build, tuple) else build
+    measure = build(*FAMILIES[name][2][0]) if name in FAMILIES else build(*[2.0] * _arity(build))
+    for module in (pickle, cloudpickle) if name != "FromDensity" else (cloudpickle,):
+        again = module.loads(module.dumps(measure))
+        assert type(again) is type(measure)
+        assert again.tail(0.3) == measure.tail(0.3)
+        assert jax.tree.leaves(again)[:1] == jax.tree.leaves(measure)[:1]
+
+
+def _arity(function):
+    return len(inspect.signature(function).parameters)
+
+
+def test_pickling_keeps_what_a_density_closes_over():
+    """Also parameters that were changed since."""
+    cloudpickle = pytest.importorskip("cloudpickle")
+    rate = jnp.array(3.0)
+    measure = levy.FromDensity(lambda x: 2 / x * jnp.exp(-rate * x))
+    changed = eqx.tree_at(lambda m: m.function.args[0], measure, replace_fn=_doubled)
+    for one in (measure, changed, levy.Thinned(measure, 1.0), measure + GAMMA):
+        again = cloudpickle.loads(cloudpickle.dumps(one))
+        np.testing.assert_array_equal(again.density(0.3), one.density(0.3))
+    assert changed.density(0.3) != measure.density(0.3)
+
+
+def _doubled(tree):
+    return jax.tree.map(lambda leaf: 2 * leaf if eqx.is_array(leaf) else leaf, tree)
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *OTHERS])
+def test_no_nan_is_made_on_the_way_to_finite_results(name):
+    build = FAMILIES[name][0] if name in FAMILIES else OTHERS[name]
+    x, u = jnp.array([0, 1e-30, 0.3, 0.99, 1.0, 2.0, jnp.inf]), jnp.array([0, 1e-6, 0.5, 3.0, 1e6])
+    with jax.debug_nans(True):
+        measure = build(*FAMILIES[name][2][0]) if name in FAMILIES else build(1.0)
+        measure.density(x), measure.tail(x), measure.moment(jnp.array([1.0, 2.0])[:, None], x[None])
+        measure.inverse_tail(u), measure.laplace_exponent(u)
+        measure.ranked_jumps(4, key=jax.random.key(0), shape=(2,))
+        measure.sample_total(key=jax.random.key(0), num_jumps=5)
+
+
+# --- cases that were wrong ------------------------------------------------------------------
+
+
+@needs_x64
+@pytest.mark.parametrize(
+    ("parameters", "x"),
+    [
+        *(((1, 0.5, tau), 0.7) for tau in (12, 30, 60, 200)),
+        *(((1, b, 60), x) for b in (0.02, 1, 7) for x in (0.7, 0.95, 0.999)),
+    ],
+)
+def test_beta_pareto_with_a_light_tail(parameters, x):
+    mass, b, tau = parameters
+    measure = levy.BetaPareto(*map(float, parameters))
+    with mp.workdps(40):
+        inner = mp.betainc(tau, b, 0, mp.mpf(x))
+        exact = tau * mp.mpf(x) ** (-tau - 1) * mass * b * inner
+    assert float(measure.density(x)) == pytest.approx(float(exact), rel=1e-11)
+
+
+@needs_x64
+def test_moments_of_beta_pareto_that_differ_little_between_orders():
+    """With a small concentration they hardly depend on the order."""
+    orders = np.array([0.3, 0.999, 1.0, 1.5, 3.7, 10.0, 40.0])
+    x = np.array([0.5, 0.9, 0.999, 0.9999999, 1.0, 1.001, 3.0])
+    for b in (0.01, 0.5):
+        measure = levy.BetaPareto(1.0, b, 1.0)
+        oracle = cases.oracles.BetaPareto(mp.mpf(1), mp.mpf(b), mp.mpf(1))
+        got = measure.moment(orders[:, None], x[None])
+        exact = [[float(oracle.moment(mp.mpf(k), mp.mpf(z))) for z in x] for k in orders]
+        np.testing.assert_allclose(got, exact, rtol=1e-11)
+
+
+@needs_x64
+@pytest.mark.parametrize("x", [0.02, 0.5, 0.85, 3.0])
+def test_derivatives_in_the_second_shape_at_one(x):
+    """The default concentration, where two forms of the incomplete beta function meet."""
+    for build in (lambda b: levy.BetaPareto(1.0, b, 3.0), lambda b: levy.Beta(1.0, b)):
+        if x < 1 or build(1.0).index_at_infinity < math.inf:
+            f = jax.jit(lambda b, build=build: jnp.log(build(b).tail(x)) + build(b).moment(2.0, x))
+            for b in (0.5, 0.999, 1.0, 1.001, 2.0):
+                slope = float(jax.grad(f)(b))
+                difference = float(f(b + 1e-5) - f(b - 1e-5)) / 2e-5
+                assert slope == pytest.approx(difference, rel=1e-6), b
 
 
 # --- algebra --------------------------------------------------------------------------------

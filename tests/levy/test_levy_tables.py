@@ -106,10 +106,41 @@ def test_gradient_through_the_parameters_of_a_density():
         (lambda: levy.FromDensity(lambda x: 1 / x, (-1.0, 1.0)), "support must be two numbers"),
         (lambda: levy.FromDensity(lambda x: 1 / x, 3.0), "support must be two numbers"),
         pytest.param(
-            lambda: levy.FromDensity(lambda x: jnp.where(x < 0.3, 1.0, 5.0) * jnp.exp(-x) / x),
-            "density changes too fast",
-            marks=needs_x64,  # single precision does not resolve the step
+            lambda: levy.FromDensity(lambda x: (1.1 + jnp.sin(4e3 * x)) * jnp.exp(-x) / x),
+            "density changes too fast near",
+            marks=needs_x64,  # single precision does not see so many waves
         ),
+        (
+            lambda: levy.FromDensity(lambda x: jnp.where(x < 3.5, 1 / x, 0)),
+            "density must be positive inside the support, but falls to 0 at 3.5: give the support "
+            "as (0.0, 3.5)",
+        ),
+        (
+            lambda: levy.FromDensity(lambda x: jnp.where(x > 0.5, x**-3, 0)),
+            "density must be positive inside the support, but falls to 0 at 0.5: give the support "
+            "as (0.5, inf)",
+        ),
+        *(
+            (lambda f=f: levy.FromDensity(f), "density varies slowly at " + end)
+            for f, end in (
+                (lambda x: 1 / ((1 + x) * jnp.log(math.e + x) ** 2), "infinity"),
+                (lambda x: 1 / ((1 + x) * jnp.log(math.e + x) ** 3), "infinity"),
+                (lambda x: jnp.exp(-x) / (x * jnp.log(3 + 1 / x) ** 2), "0"),
+            )
+        ),
+        *(
+            (lambda f=f: levy.FromDensity(f), f"density must be a power law at {end} up to slow")
+            for f, end in (
+                (lambda x: x**-1.5 * (1 + 0.5 * jnp.sin(jnp.log(x))) * jnp.exp(-x), "0"),
+                (lambda x: x**-1.25 * (2 + jnp.cos(4 * jnp.log(x))) / (1 + x) ** 2, "0"),
+                (lambda x: jnp.exp(-1 / x) * x**-2.5 * (2 + jnp.cos(jnp.log(x))), "infinity"),
+            )
+        ),
+        (lambda: levy.FromDensity(3), "density must be a function of a size, got 3"),
+        (lambda: levy.FromDensity(lambda x: 1j / x), "density must give one real number"),
+        (lambda: levy.FromDensity(lambda x: x * jnp.ones(2)), "density must give one real number"),
+        (lambda: levy.FromDensity(repr), "density must give one real number"),
+        (lambda: levy.Thinned(3.0, 1.0), "measure must be a Lévy measure, got 3.0"),
         (
             lambda: levy.FromDensity(lambda x: 0 * x),
             "density must be positive and finite somewhere",
@@ -135,6 +166,133 @@ def test_gradient_through_the_parameters_of_a_density():
 def test_bad_densities_and_laws(build, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         build()
+
+
+# --- narrow peaks, steps, slow variation ----------------------------------------------------
+
+
+def tail_and_moments(measure, x):
+    return measure.tail(x), measure.moment(np.array([1.0, 2.0])), measure.total_mass
+
+
+def gaussian_bumps(*bumps):
+    """In `log x`: centres, widths and masses."""
+
+    def density(x):
+        v = jnp.log(x)
+        return sum(m / s / x * jnp.exp(-(((v - c) / s) ** 2) / 2) for c, s, m in bumps)
+
+    return density
+
+
+BUMPS = [
+    [(-3, 0.05, 1.0), (3, 0.05, 1.0)],
+    [(1.3, 1e-3, 2.0)],
+    [(-20, 0.01, 1.0), (0.2, 0.003, 1e-3), (5, 1.0, 1e-6)],
+    [(0.1234, 2e-3, 1.0), (0.15, 2e-3, 1.0)],
+]
+
+
+@needs_x64
+@pytest.mark.parametrize("bumps", BUMPS)
+def test_narrow_bumps(bumps):
+    measure = levy.FromDensity(gaussian_bumps(*bumps))
+    scale = math.sqrt(2 * math.pi)
+    x = np.exp([c + z * s for c, s, _ in bumps for z in (-8, -1, 0, 2)])
+    tail, moments, mass = jax.jit(tail_and_moments)(measure, x)
+    v = np.log(x)
+    exact = scale * sum(m * stats.norm.sf(v, c, s) for c, s, m in bumps)
+    np.testing.assert_allclose(tail, exact, rtol=1e-7)
+    np.testing.assert_allclose(mass, scale * sum(m for *_, m in bumps), rtol=1e-9)
+    for k, moment in zip((1, 2), moments, strict=True):
+        exact = sum(m * math.exp(k * c + (k * s) ** 2 / 2) for c, s, m in bumps)
+        np.testing.assert_allclose(moment, scale * exact, rtol=1e-9)
+
+
+NARROW = {
+    "log-normal .01": (dist.LogNormal(0.0, 0.01), stats.lognorm(0.01)),
+    "log-normal .003": (
+        dist.LogNormal(1.2345, 0.003),
+        stats.lognorm(0.003, scale=math.exp(1.2345)),
+    ),
+    "log-normal 1e-4": (dist.LogNormal(0.0123, 1e-4), stats.lognorm(1e-4, scale=math.exp(0.0123))),
+    "gamma": (dist.Gamma(1e4, 1e4), stats.gamma(1e4, scale=1e-4)),
+    "narrow gamma": (dist.Gamma(1e6, 1e3), stats.gamma(1e6, scale=1e-3)),
+    "beta": (dist.Beta(3e5, 1e5), stats.beta(3e5, 1e5)),
+    "uniform": (dist.Uniform(1.0, 1.0001), stats.uniform(1.0, 1e-4)),
+}
+
+
+@needs_x64
+@pytest.mark.parametrize("name", NARROW)
+def test_narrow_laws(name):
+    jump, law = NARROW[name]
+    x = np.append(law.ppf([1e-4, 0.1, 0.5, 0.9]), law.mean() / 2)
+    tail, moments, mass = jax.jit(tail_and_moments)(levy.CompoundPoisson(2.0, jump), x)
+    np.testing.assert_allclose(tail, 2 * law.sf(x), rtol=1e-6)
+    np.testing.assert_allclose(moments, [2 * law.moment(1), 2 * law.moment(2)], rtol=1e-9)
+    assert float(mass) == 2
+
+
+@needs_x64
+@pytest.mark.parametrize("place", [1.1, 0.3, 1e-5, 7.0])
+def test_a_step_is_found(place):
+    """A density that halves at once, and a kink, against the incomplete gamma function."""
+
+    def plain(x):
+        return x**-1.25 * jnp.exp(-x)
+
+    step = levy.FromDensity(lambda x: jnp.where(x < place, 1.0, 0.5) * plain(x))
+    kink = levy.FromDensity(lambda x: jnp.minimum(x / place, 1.0) * plain(x))
+    gamma = levy.GeneralizedGamma(0.25, 1.0, math.gamma(0.75))
+    x = np.array([0.01, 0.5, 0.999, 1.001, 3.0]) * place
+    whole = gamma.tail(jnp.append(x, place))
+    lower = np.maximum(whole[:-1] - whole[-1], 0)
+    upper = np.minimum(whole[:-1], whole[-1])
+    np.testing.assert_allclose(step.tail(x), lower + upper / 2, rtol=1e-7)
+    first = np.maximum(gamma.moment(1.0, place) - gamma.moment(1.0, x), 0) / place
+    np.testing.assert_allclose(kink.tail(x), first + upper, rtol=1e-7)
+
+
+@needs_x64
+def test_slow_variation_that_does_not_matter_is_left_out_of_the_index():
+    measure = levy.FromDensity(lambda x: x**-1.5 * jnp.log1p(1 / x) ** 2 * jnp.exp(-x))
+    assert float(measure.index_at_zero) == pytest.approx(0.5, abs=1e-6)
+    exact = quad(
+        lambda v: math.exp(-v / 2 - math.exp(v)) * math.log1p(math.exp(-v)) ** 2,
+        *(math.log(1e-4), 6.0),
+        epsrel=1e-11,
+        limit=200,
+    )[0]
+    np.testing.assert_allclose(measure.tail(1e-4), exact, rtol=1e-8)
+    heavy = levy.FromDensity(lambda x: jnp.log(2 + x) / (x * (1 + x)))
+    assert float(heavy.index_at_infinity) == pytest.approx(1, abs=1e-6)
+    assert float(heavy.index_at_zero) == pytest.approx(0, abs=1e-6)
+
+
+def test_moments_of_negative_order():
+    """Infinite from minus the power of the density at 0 on."""
+    measure = levy.CompoundPoisson(2.0, dist.Exponential(1.0))
+    k = jnp.array([-0.5, -1.0, -1.5, -2.0])
+    expected = [2 * math.sqrt(math.pi), math.inf, math.inf, math.inf]
+    assert_close(measure.moment(k), expected, rtol=1e-7)
+    assert_close(measure.moment(k, 1.0)[1:], expected[1:], rtol=0)
+    away = levy.CompoundPoisson(1.0, dist.Uniform(1.0, 2.0))
+    assert_close(away.moment(-1.0), math.log(2), rtol=1e-7)
+
+
+@needs_x64
+def test_a_traced_density_without_a_table_is_nan():
+    """Where it cannot be refused; a narrow law is found as well."""
+
+    @jax.jit
+    def tails(power, width):
+        broken = levy.FromDensity(lambda x: x**-power)
+        return broken.tail(1.0), levy.CompoundPoisson(1.0, dist.LogNormal(0.0, width)).tail(1.0)
+
+    broken, narrow = tails(2.5, 1e-3)
+    assert np.isnan(broken)
+    assert float(narrow) == pytest.approx(0.5, rel=1e-6)
 
 
 LAWS = {
