@@ -10,7 +10,6 @@ import numpy as np
 from jax import Array
 
 from mogp import limit
-from mogp._checks import is_concrete
 from mogp.nn import DependentMLP, nodes, trainable
 
 if TYPE_CHECKING:
@@ -111,8 +110,9 @@ def named_arrays(posterior: Any) -> tuple[dict[str, Array], dict[str, list[str]]
                 values[f"log_variances{i}"] = layer.log_variances
             dims |= {f"{name}{i}": [f"node{i}"] for name in ("log_variances", "node_variances")}
     elif isinstance(sources, limit.Path):
-        scales = [bias for _, bias in sources.model.scales]
-        depth = sources.model.depth
+        one = jax.tree.map(lambda a: a[0, 0] if eqx.is_array(a) else a, sources.model)
+        scales = [bias for _, bias in one.scales]
+        depth = one.depth
         for i, jumps in enumerate(sources.jumps):
             if jumps.sizes.shape[-1]:
                 values[f"node_variances{i}"] = jumps.sizes
@@ -131,7 +131,7 @@ def named_arrays(posterior: Any) -> tuple[dict[str, Array], dict[str, list[str]]
             num = sources.jumps[i].sizes.shape[-1]
             weights, biases, here = weights[:, :, :num], biases[:, :, :num], f"jump{i}"
         values[f"weights{i}"] = weights
-        if not (is_concrete(scales[i]) and np.ndim(scales[i]) == 0 and scales[i] == 0):
+        if np.any(np.asarray(scales[i]) != 0):  # a scale that is learned never is
             values[f"biases{i}"] = biases
         dims |= {f"weights{i}": [here, names[i]], f"biases{i}": [here]}
     return values, dims

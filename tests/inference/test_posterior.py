@@ -214,7 +214,7 @@ def test_other_models_likelihoods_and_files_are_refused(case, saved, tmp_path):
     other = MoGP([priors.Horseshoe()], bias_scale=0.7)
     with pytest.raises(ValueError, match=r"model must be that of .*posterior.nc, .*got MoGP"):
         inference.load_posterior(saved, other)
-    with pytest.raises(ValueError, match=r"likelihood must be that of .*got Poisson\(\)"):
+    with pytest.raises(ValueError, match=r"likelihood must be that of .*got Poisson\(mean_count=None\)"):
         inference.load_posterior(saved, model, likelihood="poisson")
     with pytest.raises(OSError, match="nothing"):
         inference.load_posterior(tmp_path / "nothing.nc", model)
@@ -368,11 +368,11 @@ def test_functions_of_arviz_take_a_posterior_of_every_likelihood(name):
     law = likelihood_of(name)
     targets = law.targets(y, 15)
     law = law.for_observations(targets)
-    values = {n: jnp.linspace(0.5, 1.5, 80).reshape(shape) for n in law.unknown}
+    values = {n: jnp.linspace(4, 6, 80).reshape(shape) for n in law.unknown}
     weight = jax.random.normal(jax.random.key(0), (*shape, 1, outputs)) / 3
     posterior = inference.Posterior(
-        Plane(weight, jnp.zeros(shape), 1.0), stacked(law, values, shape),
-        jnp.linspace(-1, 1, 15)[:, None], targets, parameters=values, key=jax.random.key(1),
+        Plane(weight, jnp.zeros(shape, int), 1.0), stacked(law, values, shape),
+        jnp.linspace(-1, 2, 15)[:, None], targets, parameters=values, key=jax.random.key(1),
     )  # fmt: skip
     tree = posterior.data
     discrete = name not in ("gaussian", "student_t")
@@ -385,8 +385,8 @@ def test_functions_of_arviz_take_a_posterior_of_every_likelihood(name):
         warnings.simplefilter("ignore")
         assert len(arviz_stats.summary(tree)) == len(values) + outputs
         assert np.isfinite(arviz_stats.loo(tree, var_name="y").elpd)
-        assert 0 <= arviz_stats.metrics(tree, kind=kind).mean < 2
-        assert 0 <= arviz_stats.loo_metrics(tree, kind=kind).mean < 2
+        assert np.isfinite(arviz_stats.metrics(tree, kind=kind).mean)
+        assert np.isfinite(arviz_stats.loo_metrics(tree, kind=kind).mean)
         assert arviz_stats.loo_pit(tree, var_names="y")["y"].shape == (15,)
 
 
@@ -498,7 +498,7 @@ def test_leave_one_out_of_a_normal_mean():
         (np.zeros((2, 40)), 1, True),  # chains that do not move
         (np.repeat([[0.0], [2.0]], 40, 1), 1, True),
         (np.where(np.arange(80).reshape(2, 40) == 3, np.nan, 0.1), 1, False),
-        (np.where(np.arange(80).reshape(2, 40) < 40, 0.0, 0.1), 0, True),  # equal tails
+        (np.where(np.arange(80).reshape(2, 40) % 2, 0.0, 0.1), 0, True),  # equal tails
     ],
 )
 def test_leave_one_out_where_it_fails_says_so(values, bad, nll):
@@ -526,7 +526,9 @@ def test_leave_one_out_of_classes_that_are_sure():
         return inference.Posterior(Table(draws), law, X, LABELS, key=jax.random.key(0))
 
     found = inference.leave_one_out(posterior(draws))
-    assert found == {"nll": 0.0, "se": 0.0, "bad": 0.0}
+    assert found["bad"] == 0
+    assert "statement" not in found
+    assert max(abs(found["nll"]), found["se"]) < 1e-6
     noise = 0.1 * jax.random.normal(jax.random.key(0), (2, 40))
     found = inference.leave_one_out(posterior(draws.at[:, :, 0, 1].set(300 + noise)))
     assert found["bad"] == 0

@@ -78,6 +78,64 @@ def test_the_tempered_law_is_invariant_under_the_centred_move():
         assert stats.kstest((v**2).sum((1, 2)) / t, stats.chi2(P * fan_out).cdf).pvalue > 1e-3, t
 
 
+class ScaledGamma(priors.Prior):
+    """Gamma node variances of shape 2 and an unknown scale."""
+
+    scale: float
+    bounds = {"scale": (0.0, np.inf)}  # noqa: RUF012
+
+    def law(self, width):  # noqa: ARG002
+        return dist.Gamma(2.0, 1 / self.scale)
+
+
+@pytest.mark.parametrize("which", ["centred", "refreshed"])
+def test_the_tempered_law_is_invariant_under_joint_moves(which):
+    """Of nodes, weights and the scale `s` of the prior, at every temperature.
+
+    With a log-normal `s`, `log s ~ N(0, T)`; given it, `λ / s ~ Gamma(2/T, 1/T)`, for the integral
+    of the tempered density of `log λ` does not depend on `s`. Data are drawn anew given the state.
+    """
+    laws, fan_out, chains = {"prior0.scale": dist.LogNormal(0.0, 1.0)}, 3, 600
+
+    def chain(key, temperature):
+        keys = jax.random.split(key, 4)
+        root = jnp.sqrt(temperature)
+        nodes = node_priors(ScaledGamma(1.0), laws, temperature)
+        z = root * jax.random.normal(keys[0])
+        u = z + jnp.log(jax.random.gamma(keys[1], 2 / temperature, (P,)) * temperature)
+        v = root * jax.random.normal(keys[2], (P, fan_out))
+
+        def sweep(i, state):
+            z, u, v = state
+            key = jax.random.fold_in(keys[3], i)
+            hyper = {"prior0.scale": z}
+            if which == "centred":
+                hyper, u, v = _node_moves.centred(key, nodes, hyper, {0: u}, {0: v})
+                return hyper["prior0.scale"], u[0], v[0]
+            y = jnp.tanh(u).sum() + 0.5 * root * jax.random.normal(jax.random.fold_in(key, 1))
+            hyper, u, _ = _node_moves.refreshed(
+                key, nodes, hyper, {0: u},
+                lambda _, u: -2 * (y - jnp.tanh(u[0]).sum()) ** 2 / temperature,
+            )  # fmt: skip
+            return hyper["prior0.scale"], u[0], v
+
+        return jax.lax.fori_loop(0, 4, sweep, (z, u, v))
+
+    temperatures = jnp.array([0.1, 0.5, 2.0])
+    over_chains = jax.vmap(chain, (0, None))
+    keys = jax.random.split(jax.random.key(2), chains)
+    found = jax.jit(jax.vmap(over_chains, (None, 0)))(keys, temperatures)
+    for t, z, u, v in zip(temperatures.tolist(), *map(np.asarray, found), strict=True):
+        values = {
+            "scale": stats.kstest(z / np.sqrt(t), "norm").pvalue,
+            "nodes": stats.kstest(
+                np.exp(u - z[:, None]).ravel(), stats.gamma(2 / t, scale=t).cdf
+            ).pvalue,
+            "weights": stats.kstest(v.ravel() / np.sqrt(t), "norm").pvalue,
+        }
+        assert min(values.values()) > 1e-3, (t, values)
+
+
 def bumps(key, number=6, prior=HalfNormal(2.0)):  # noqa: B008
     keys = jax.random.split(key, 3)
     log_variances = nn.start_variances(prior, number, "prior", key=keys[2])

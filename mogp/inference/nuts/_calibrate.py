@@ -9,10 +9,11 @@ import numpy as np
 from jax import Array
 from numpyro.infer import NUTS, Predictive, init_to_sample
 
-from mogp._checks import check_count, check_inputs
+from mogp._checks import check_count
 from mogp.architecture import AbstractArchitecture
+from mogp.inference._data import as_inputs, check_key
 from mogp.inference._likelihoods import Likelihood, likelihood_of
-from mogp.inference.nuts._setup import Setup, Values, setup_of
+from mogp.inference.nuts._setup import Setup, Values, check_model, setup_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -82,7 +83,9 @@ def calibrate(
     """
     import xarray as xr
 
-    check_inputs("x", x)
+    check_model(model)
+    check_key(key)
+    x = as_inputs("x", x, 2)
     for name, value in (
         ("num_replications", num_replications),
         ("num_samples", num_samples),

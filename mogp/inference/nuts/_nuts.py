@@ -62,12 +62,16 @@ def nuts(
     Nodes, gaps between the arrival times of the jumps (the limit) or node variances (networks), and
     all unknown parameters are drawn. With a Gaussian likelihood the weights behind the last hidden
     layer are integrated out, given which the posterior is a mixture of Gaussian processes ([DW],
-    Section 4).
+    Section 4). This is done in double precision, whatever that of the data, for kernel matrices of
+    strong signals lose their noise in single precision; results are in the precision of `x`.
+
+    A run whose chains all stand still is an error. If only some do, a warning and
+    `attrs["stuck_chains"]` name them.
 
     Args:
         model: a `MoGP`. Parameters of its priors and its scales may be NumPyro distributions; these
             are learned.
-        x: inputs, of shape (n, d).
+        x: inputs, of shape (n, d): an array, a list of rows or a table, floating point.
         y: observations, of shape (n,) or (n, num_outputs); labels 0, 1, 2, … of shape (n,).
         key: a random key; runs with the same key and arguments are the same.
         likelihood: `"gaussian"`, `"student_t"`, `"bernoulli"`, `"poisson"`, `"categorical"`; or
@@ -83,7 +87,8 @@ def nuts(
             for the limit with at most 500 points.
         num_warmup: the draws a chain for adaptation, which are thrown away.
         num_samples: the draws a chain.
-        num_chains: the number of independent chains, which start at draws of the prior.
+        num_chains: the number of independent chains. Each starts near the data: at the best of ten
+            draws of the prior, moved uphill until that gains little.
         target_accept: the acceptance rate to adapt the step size to, in (0, 1).
         max_tree_depth: at most `2^max_tree_depth` steps a draw, and at most `2^7` while adapting.
         checkpoint: a file to resume from if it exists, and to write to. A resumed run is the same
@@ -97,10 +102,10 @@ def nuts(
         `data.attrs["interrupted"]` says.
 
     Raises:
-        ValueError: if an argument is outside its range, data have the wrong shape or values, or
-            the checkpoint is damaged or belongs to another run.
+        ValueError: if an argument is outside its range, data have the wrong shape or values, draws
+            would take more than the memory, or the checkpoint is damaged or belongs to another run.
         BlockingIOError: if another process writes the checkpoint.
-        FloatingPointError: if no start with a finite density was found.
+        FloatingPointError: if no start with a finite density was found, or no chain moves.
 
     Example:
         >>> import jax, jax.numpy as jnp
