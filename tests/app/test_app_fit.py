@@ -311,6 +311,10 @@ def test_a_folder_without_a_fit_is_a_mistake(run, tmp_path, tables_folder):
 
 def test_help_names_the_options(run):
     output = run("fit", "--help")[1]
-    for option in ("--target", "--inputs", "--prior", "--likelihood", "--test-fraction", "--out"):
+    reading = ("--sep", "--decimal", "--thousands", "--na", "--encoding", "--types")
+    own = ("--target", "--inputs", "--prior", "--likelihood", "--test-fraction", "--out", "--folds")
+    for option in (*own, "--missing", *reading):
         assert option in output
-    assert "--out" in run("predict", "--help")[1]
+    output = run("predict", "--help")[1]
+    for option in ("--out", *reading):
+        assert option in output

@@ -486,3 +486,27 @@ def test_real_files(name, train, test, mean, monkeypatch):
     np.testing.assert_array_equal(np.bincount(data.y_test), test)
     assert abs(np.asarray(data.x_train).mean(dtype=np.float64) - mean) < 5e-5
     assert (float(data.x_train.min()), float(data.x_train.max())) == (0, 1)
+
+
+# --- sizes and mirrors ----------------------------------------------------------------------------
+
+
+def test_every_mirror_is_encrypted():
+    for mirrors in datasets._MIRRORS.values():
+        assert all(mirror.startswith("https://") for mirror in mirrors)
+
+
+def test_nothing_is_decompressed_beyond_the_size_of_a_data_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "_LIMIT", 1000)
+    bomb, large = tmp_path / "bomb.gz", tmp_path / "large"
+    bomb.write_bytes(gzip.compress(bytes(10**6)))
+    large.write_bytes(bytes(1001))
+    with pytest.raises(datasets.DataError, match="a gzip file of more than 1000 bytes inside"):
+        datasets._read(bomb, "0" * 64)
+    with pytest.raises(datasets.DataError, match="got 1001 bytes, more than the 1000 of any data"):
+        datasets._read(large, "0" * 64)
+
+
+def test_the_limit_is_above_every_file():
+    """Images of 28 × 28, and 16 bytes of header."""
+    assert datasets._LIMIT > 60_000 * 28 * 28 + 16
