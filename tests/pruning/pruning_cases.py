@@ -114,7 +114,7 @@ def build(name, seed=3):
 
 def equal(seed=0):
     """Two hidden layers with equal node variances."""
-    return eqx.filter_jit(mlp)(fast_key(seed), "equal")
+    return eqx.filter_jit(mlp)(jax.random.key(seed), "equal")
 
 
 def stack_of(name, num, seed=2):
