@@ -1,11 +1,14 @@
 """Distributions of the node variance, written down in its logarithm."""
 
 import abc
+import contextlib
 import inspect
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -13,8 +16,10 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
+from numpyro.util import find_stack_level
 
 from mogp._arrays import as_float, inside_positive, with_rank
+from mogp._checks import is_concrete
 from mogp.priors._any_law import has_density, log_density_of_log, sample_log
 from mogp.priors._show import show
 
@@ -80,6 +85,23 @@ class NodeVarianceLaw(Distribution):
         low, high = self._ends(draws)
         draws = jnp.where(draws < low * (1 + eps), low * (1 + eps), draws)
         return jnp.where(draws > high * (1 - eps), high * (1 - eps), draws)
+
+    def _validate_sample(self, value: ArrayLike) -> Array | np.ndarray:
+        # NumPyro's own adds ranks, and does not know the numbers of a law in a compiled function.
+        known = is_concrete(self, value)
+        with jax.ensure_compile_time_eval() if known else contextlib.nullcontext():
+            value = as_float(value)
+            value = with_rank(value, max(value.ndim, len(self.batch_shape)))
+            ends = self._ends(value)
+        x, low, high = map(np.asarray, (value, *ends)) if known else (value, *ends)
+        inside = (x > low) & (x <= high)
+        if known and not np.all(inside):
+            warnings.warn(
+                "Out-of-support values provided to log prob method. "
+                "The value argument should be within the support.",
+                stacklevel=find_stack_level(),
+            )
+        return inside
 
     def _ends(self, like: Array) -> tuple[Array, Array]:
         """The ends of the support."""

@@ -357,7 +357,7 @@ def test_expand_and_mask(name, key):
     assert wide.expand((4, 3, 2)).batch_shape == (4, 3, 2)
     with pytest.raises(ValueError, match="Cannot broadcast distribution of shape"):
         wide.expand((3, 3))
-    x = jnp.full((2,), 0.3)
+    x = law.sample(key)
     assert shape_of(wide.log_prob, wide.sample(key)) == (3, 2)
     masked = law.mask(jnp.array([True, False])).log_prob(x)
     np.testing.assert_allclose(masked, [law.log_prob(x)[0], 0], rtol=RTOL)
