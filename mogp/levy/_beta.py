@@ -109,7 +109,8 @@ class RegularizedHorseshoe(LevyMeasure):
     """`ρ̄(x) = (2/π) √((1 - c x) / x)` on (0, 1/c), the horseshoe cut off by a slab.
 
     The limit of the law of `S/(1 + c S)`, `S = (|C|/p)²` with `C` standard Cauchy (Piironen and
-    Vehtari, 2017; [DW], Section 3).
+    Vehtari, 2017; [DW], Section 3). Next to the end of the support the distance `1 - c x` has the
+    rounding error of `log c + log x`, which is none for `c = 1`.
 
     Args:
         slab: `c`, positive; no jump is larger than `1/c`.

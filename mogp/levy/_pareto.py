@@ -96,7 +96,7 @@ class GBFRY(AbstractParetoMixture):
 
     Args:
         alpha: index at zero, in (0, 1).
-        tau: index at infinity, above 1; accurate up to 60.
+        tau: index at infinity, above 1.
         mean: expected sum of all jumps, positive.
 
     Example:
