@@ -138,7 +138,10 @@ def fit(
         found = _attempt(failures, "convergence", lambda: inference.convergence(posterior, train.x))
         record |= {"scores": scores, "convergence": found, "failures": failures}
         result = Fit(settings, encoding, posterior, _job.plain(record))
-        report.write(folder, result, train, held_out)
+        _attempt(
+            result.record["failures"], "the report",
+            lambda: report.write(folder, result, train, held_out),
+        )  # fmt: skip
         _write_sealed(folder, result.record)
         folder.replace(out)
     _job.remove_checkpoints(work)

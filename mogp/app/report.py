@@ -147,6 +147,7 @@ def _tables(record: dict[str, Any]) -> list[str]:
         [names[rows], name, _number(value)]
         for rows, found in record["scores"].items()
         for name, value in (found or {}).items()
+        if not isinstance(value, str)  # what leave-one-out states is among the warnings
     ]
     unknown = [
         [name, *(_number(row[k], ".3g") for k in ("mean", "sd", "q05", "q95")),

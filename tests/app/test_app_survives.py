@@ -85,7 +85,7 @@ def test_a_score_or_picture_that_fails_is_a_line_in_the_report(fitted, monkeypat
     def fails(*arguments, **options):
         raise RuntimeError("constant\ntails")
 
-    nan = {"nll": np.float32("nan"), "se": float("inf"), "bad": 1.0}
+    nan = {"nll": np.float32("nan"), "se": float("inf"), "bad": 1.0, "statement": "it fails"}
     monkeypatch.setattr(inference, "convergence", fails)
     monkeypatch.setattr(inference, "leave_one_out", lambda _: nan)
     monkeypatch.setattr(inference.Posterior, "evaluate", fails)
@@ -98,7 +98,9 @@ def test_a_score_or_picture_that_fails_is_a_line_in_the_report(fitted, monkeypat
     assert "Infinity" not in text
     assert not re.search(r"\bnan\b|\binf\b", output)
     record = json.loads(text)
-    assert record["scores"] == {"loo": {"nll": None, "se": None, "bad": 1.0}, "test": None}
+    assert record["scores"] == {
+        "loo": {"nll": None, "se": None, "bad": 1.0, "statement": "it fails"}, "test": None
+    }  # fmt: skip
     page = (folder / "report.html").read_text()
     for line in (
         "the scores of the test rows could not be had: RuntimeError: constant tails",
