@@ -127,7 +127,8 @@ class BetaLaw(FamilyLaw):
         x = jax.random.loggamma(first, a, out, a.dtype)
         log_odds = x - jax.random.loggamma(second, b, out, a.dtype)
         # Beyond 1/tiny the odds are those of a draw that rounds to 1.
-        return -jax.nn.softplus(-jnp.minimum(log_odds, -math.log(np.finfo(a.dtype).tiny)))
+        largest = -1 - math.log(np.finfo(a.dtype).tiny)
+        return -jax.nn.softplus(-jnp.minimum(log_odds, largest))
 
     @staticmethod
     def _below(x: Array, a: Array, b: Array) -> Array:
