@@ -180,9 +180,11 @@ class BetaParetoLaw(FamilyLaw):
     @staticmethod
     def _moments(a: Array, b: Array, tau: Array) -> tuple[Array, Array]:
         mean = a / (a + b)
-        second = mean * (a + 1) / (a + b + 1) * _pareto_moment(2, tau)
-        first = mean * _pareto_moment(1, jnp.where(tau > 2, tau, 3))
-        return mean * _pareto_moment(1, tau), second - first**2
+        light = jnp.where(tau > 2, tau, 3)
+        second = mean * (a + 1) / (a + b + 1) * _pareto_moment(2, light)
+        variance = second - (mean * _pareto_moment(1, light)) ** 2
+        first = mean * _pareto_moment(1, jnp.where(tau > 1, tau, 2))
+        return jnp.where(tau > 1, first, jnp.inf), jnp.where(tau > 2, variance, jnp.inf)
 
 
 class ParetoLaw(FamilyLaw):
@@ -236,9 +238,10 @@ class ParetoLaw(FamilyLaw):
     @staticmethod
     def _moments(alpha: Array, scale: Array, width: Array) -> tuple[Array, Array]:
         scale = jnp.exp(_log_scale(jnp.where(alpha > 1, alpha, 2), scale, width))
-        first = _pareto_moment(1, jnp.where(alpha > 2, alpha, 3))
-        variance = scale**2 * (_pareto_moment(2, alpha) - first**2)
-        return scale * _pareto_moment(1, alpha), variance
+        light = jnp.where(alpha > 2, alpha, 3)
+        variance = scale**2 * (_pareto_moment(2, light) - _pareto_moment(1, light) ** 2)
+        mean = scale * _pareto_moment(1, jnp.where(alpha > 1, alpha, 2))
+        return jnp.where(alpha > 1, mean, jnp.inf), jnp.where(alpha > 2, variance, jnp.inf)
 
 
 class SquaredHalfCauchy(FamilyLaw):
@@ -343,9 +346,8 @@ def _rounding(u: Array) -> Array:
 
 
 def _pareto_moment(k: int, tau: Array) -> Array:
-    """`E Y^k` for `P(Y > y) = y^(-τ)`."""
-    finite = tau > k
-    return jnp.where(finite, tau / jnp.where(finite, tau - k, 1), jnp.inf)
+    """`E Y^k` for `P(Y > y) = y^(-τ)`, `τ > k`."""
+    return tau / (tau - k)
 
 
 def _log_beta(a: Array, b: Array) -> Array:
