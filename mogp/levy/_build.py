@@ -93,7 +93,7 @@ def _check(limits: Limits, report: Report, table: Table) -> None:
     if report.nowhere:
         raise ValueError("density must be positive and finite somewhere inside the support")
     for i, end in enumerate(("lower", "upper")):
-        power, x = f"x^({table.indices[i] - 1:.4g})", float(f"{math.exp(report.places[i]):.7g}")
+        power, x = f"x^({table.indices[i] - 1:.4g})", float(f"{math.exp(report.places[i]):.6g}")
         where = "infinity" if limits[i] == math.inf else f"{limits[i]:g}"
         if report.drops[i]:
             inner = (limits[0], x) if i else (x, limits[1])
