@@ -45,6 +45,8 @@ def as_numbers(name: str, values: ArrayLike) -> Array:
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
+    if values is None:
+        raise ValueError(f"{name} must be an array of numbers, got None")
     try:
         array = np.asarray(values)
         if array.dtype == object:  # such as a table of several types

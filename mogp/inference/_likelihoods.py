@@ -105,11 +105,10 @@ class Likelihood(eqx.Module):
         array = as_numbers("y", y)
         if not jnp.issubdtype(array.dtype, jnp.floating):
             array = array.astype(float)
+        found = array.shape
         array = array[:, None] if array.ndim == 1 else array
         if array.ndim != 2 or len(array) != count or array.shape[1] == 0:
-            raise ValueError(
-                f"y must have shape ({count},) or ({count}, outputs), got {jnp.shape(y)}"
-            )
+            raise ValueError(f"y must have shape ({count},) or ({count}, outputs), got {found}")
         _refuse_rows("be finite, got NaN or infinity", ~jnp.isfinite(array))
         if self.is_real and count > 1 and is_concrete(array) and np.ptp(np.asarray(array)) == 0:
             raise ValueError(f"y must vary, got {count} times {float(array[0, 0]):g}")
@@ -283,7 +282,7 @@ class Categorical(Likelihood):
     def targets(self, y: ArrayLike, count: int) -> Array:
         array = super().targets(y, count)
         if array.shape[1] != 1:
-            raise ValueError(f"y must hold one label a row, shape ({count},), got {jnp.shape(y)}")
+            raise ValueError(f"y must hold one label a row, shape ({count},), got {array.shape}")
         labels = array[:, 0]
         largest = self.classes - 1 if self.classes else np.inf
         bad = (labels < 0) | (labels != jnp.floor(labels)) | (labels > largest)

@@ -214,7 +214,9 @@ def test_other_models_likelihoods_and_files_are_refused(case, saved, tmp_path):
     other = MoGP([priors.Horseshoe()], bias_scale=0.7)
     with pytest.raises(ValueError, match=r"model must be that of .*posterior.nc, .*got MoGP"):
         inference.load_posterior(saved, other)
-    with pytest.raises(ValueError, match=r"likelihood must be that of .*got Poisson\(mean_count=None\)"):
+    with pytest.raises(
+        ValueError, match=r"likelihood must be that of .*got Poisson\(mean_count=None\)"
+    ):
         inference.load_posterior(saved, model, likelihood="poisson")
     with pytest.raises(OSError, match="nothing"):
         inference.load_posterior(tmp_path / "nothing.nc", model)

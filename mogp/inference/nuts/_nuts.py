@@ -249,10 +249,11 @@ class _Run(AbstractRun):
 
     def like(self, done: int) -> tuple[Any, Any]:
         state = jax.eval_shape(self.program.start, self.keys, *self.data)
+        keys = jax.tree.map(lambda a: self.keys if a.dtype == self.keys.dtype else a, state)
         advance = partial(self.program.advance, room=self.every)
         traced = jax.eval_shape(advance, state, jnp.asarray(0), *self.data)[1]
         num = max(done - self.num_warmup, 0)
-        return state, jax.tree.map(lambda a: np.zeros((num, *a.shape[1:]), a.dtype), traced)
+        return keys, jax.tree.map(lambda a: np.zeros((num, *a.shape[1:]), a.dtype), traced)
 
     def shown(self, records: Any) -> dict[str, float]:
         z, statistics = records
@@ -270,12 +271,12 @@ def standing(z: Mapping[str, np.ndarray]) -> np.ndarray:
 
     They are those whose draws span, in every number, less than a hundredth of what the draws of all
     chains span, or less than 1e-5, which is rounding: numbers are logarithms or of size 1, and a
-    million rows leave the logarithm of a noise scale a spread of 1e-3. Fewer than 10 draws say
+    million rows leave the logarithm of a noise scale a spread of 1e-3. Fewer than 20 draws say
     nothing.
     """
     chains, num = next(iter(z.values())).shape[:2]
     draws = np.concatenate([a.reshape(chains, num, math.prod(a.shape[2:])) for a in z.values()], 2)
-    if num < 10 or not draws.shape[2]:
+    if num < 20 or not draws.shape[2]:
         return np.zeros(chains, bool)
     least = np.maximum(np.ptp(draws, (0, 1)) / 100, 1e-5)
     still: np.ndarray = (np.ptp(draws, 1) <= least).all(1)
