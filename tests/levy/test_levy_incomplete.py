@@ -106,7 +106,6 @@ def test_derivatives_of_incomplete_functions(name):
     """In every argument, the order included, against central differences in 100 digits."""
     function, rows = GRIDS[name]
     some = [row for row in rows if row[0] not in (0.0, 1e-3) and not -1e-9 < row[-1] < 0][::7]
-    some = [row for row in some if (name, row[1]) != ("log_lower_beta", 1.0)]  # see below
     num = len(some[0])
     slopes = jax.jit(jax.vmap(jax.grad(getattr(incomplete, name), range(num))))
     got = np.stack(slopes(*(jnp.asarray(c) for c in zip(*some, strict=True))), axis=1)
@@ -122,9 +121,7 @@ def test_derivatives_of_incomplete_functions(name):
                 assert found[place] == pytest.approx(float(slope), rel=rel, abs=1e-9), (row, place)
 
 
-# Known to be wrong: at `d = 1` two forms meet, and the derivative in `d` is that of neither.
 @needs_x64
-@pytest.mark.xfail(strict=True, reason="derivative of log_lower_beta in d at d = 1")
 @pytest.mark.parametrize("log_x", [-0.25, -0.01])
 def test_derivative_of_lower_beta_where_two_forms_meet(log_x):
     s, d = jnp.array(1.5), jnp.array(1.0)
