@@ -271,7 +271,7 @@ def test_a_killed_run_resumes_to_the_same_result(classes, key, tmp_path, monkeyp
     arguments["validation"] = classes
     whole = inference.fit(line, *classes, **arguments)
 
-    path, epoch = tmp_path / "deep" / "fit.ckpt", _fit._run_epoch
+    path, epoch = tmp_path / "deep" / "fit.ckpt", _fit.patiently
     calls = []
 
     def dies(*args):
@@ -281,7 +281,7 @@ def test_a_killed_run_resumes_to_the_same_result(classes, key, tmp_path, monkeyp
         return epoch(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_fit, "_run_epoch", dies)
+        patch.setattr(_fit, "patiently", dies)
         with pytest.raises(KilledError):
             inference.fit(line, *classes, checkpoint=path, checkpoint_every=2, **arguments)
         resumed = inference.fit(line, *classes, checkpoint=path, **arguments)
@@ -303,7 +303,7 @@ def test_fewer_epochs_than_the_file_holds_are_computed_afresh(classes, key, tmp_
 
 
 def test_an_interrupted_run_returns_what_was_done(classes, key, tmp_path, monkeypatch):
-    epoch, calls = _fit._run_epoch, []
+    epoch, calls = _fit.patiently, []
 
     def signalled(*args):
         calls.append(1)
@@ -311,7 +311,7 @@ def test_an_interrupted_run_returns_what_was_done(classes, key, tmp_path, monkey
             os.kill(os.getpid(), signal.SIGINT)
         return epoch(*args)
 
-    monkeypatch.setattr(_fit, "_run_epoch", signalled)
+    monkeypatch.setattr(_fit, "patiently", signalled)
     arguments = {"key": key, "num_epochs": 4, "progress": False, "checkpoint": tmp_path / "fit"}
     cut = inference.fit(line(key), *classes, **arguments)
     assert cut.interrupted

@@ -76,7 +76,7 @@ def test_the_result_is_a_posterior(whole, classes, key):
 
 
 def test_a_killed_run_resumes_to_the_same_draws(whole, classes, tmp_path, monkeypatch):
-    path, advance, calls = tmp_path / "sghmc.ckpt", _sampler.advance, []
+    path, advance, calls = tmp_path / "sghmc.ckpt", _sampler.patiently, []
 
     def dies(*args):
         calls.append(1)
@@ -86,7 +86,7 @@ def test_a_killed_run_resumes_to_the_same_draws(whole, classes, tmp_path, monkey
 
     arguments = SMALL | {"key": jax.random.key(3), "checkpoint": path}
     with monkeypatch.context() as patch:
-        patch.setattr(_sampler, "advance", dies)
+        patch.setattr(_sampler, "patiently", dies)
         with pytest.raises(RuntimeError, match="killed"):
             inference.sghmc(MODEL, *classes, **arguments)
     assert_same(inference.sghmc(MODEL, *classes, **arguments), whole)
@@ -107,7 +107,7 @@ def test_a_killed_run_resumes_to_the_same_draws(whole, classes, tmp_path, monkey
 
 
 def test_ctrl_c_keeps_what_was_drawn(whole, classes, monkeypatch):
-    advance, calls = _sampler.advance, []
+    advance, calls = _sampler.patiently, []
 
     def stops(*args):
         calls.append(1)
@@ -115,7 +115,7 @@ def test_ctrl_c_keeps_what_was_drawn(whole, classes, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return advance(*args)
 
-    monkeypatch.setattr(_sampler, "advance", stops)
+    monkeypatch.setattr(_sampler, "patiently", stops)
     part = inference.sghmc(MODEL, *classes, key=jax.random.key(3), **SMALL)
     assert part.attrs["interrupted"]
     num = part.sources.weights[0].shape[1]
