@@ -77,6 +77,7 @@ def log_lower_gamma(s: Array, log_z: Array) -> Array:
         >>> round(float(jnp.exp(incomplete.log_lower_gamma(jnp.array(1.0), jnp.array(0.0)))), 5)
         0.63212
     """
+    order, s = s, jnp.where(s > _WIDE, 1, s)
     border = jnp.log(s + 1)
     small = log_z < border
     log_low = jnp.where(small, log_z, border)
@@ -84,10 +85,9 @@ def log_lower_gamma(s: Array, log_z: Array) -> Array:
     series = _loop(lambda n, f: 1 + z / (s + n) * f, jnp.ones_like(z + s), 2 * _DEPTH)
     below = s * log_low - z - jnp.log(s) + jnp.log(series)
     log_high = jnp.where(small, border, jnp.where(log_z < 7, log_z, 7))  # beyond, the rest is 0
-    complete = gammaln(s)
-    above = _without(complete, _log_upper_fraction(s, log_high))
+    above = _without(gammaln(s), _log_upper_fraction(s, log_high))
     plain = jnp.where(small, below, above)
-    return _where_wide(s, plain, _wide_lower_gamma, s, log_z, complete)
+    return _where_wide(order, plain, _wide_lower_gamma, order, log_z, gammaln(order))
 
 
 def _wide_lower_gamma(s: Array, log_z: Array, complete: Array) -> Array:
@@ -207,7 +207,7 @@ def _log_half_peak(slope: Array, size: Array, c: Array, way: Array) -> Array:
     `P(e) = log(1+e) - e`, which is written without a difference of large numbers. By Gauss and
     Legendre's rule up to where it is negligible.
     """
-    slope, size, c, way = jnp.broadcast_arrays(slope, size, c, way)
+    slope, size, c, way = jnp.broadcast_arrays(slope, size, jnp.where(c > 1e-12, c, 0), way)
     # A parabola under the fall of 60 is above one of 37 of the function, for sizes from 45 on.
     enough = 60.0 if slope.dtype == jnp.float64 else 30.0
     end = 2 * enough / (slope + jnp.sqrt(slope**2 + 2 * size * (1 - c) * enough))
