@@ -4,9 +4,11 @@ Inputs have shape (…, in_size): a single point, a batch, or any leading dimens
 compose with each other and with other Equinox modules, for example in `equinox.nn.Sequential`.
 """
 
+from mogp.nn._any_network import Dependent, GroupNodes
 from mogp.nn._covariance import AbstractCovariance, Diagonal, Full, LowRank
 from mogp.nn._dependent import DependentLayer, DependentMLP, InputLayer, check_widths, network
 from mogp.nn._distance import mixture_distance
+from mogp.nn._groups import Group, Groups, Place, Refusal, groups
 from mogp.nn._mean_field import MeanFieldLayer
 from mogp.nn._mixture import GMLayer
 from mogp.nn._modules import (
@@ -26,19 +28,26 @@ __all__ = [
     "AbstractCovariance",
     "AbstractNetwork",
     "AbstractNodes",
+    "Dependent",
     "DependentLayer",
     "DependentMLP",
     "Diagonal",
     "Full",
     "GMLayer",
+    "Group",
+    "GroupNodes",
+    "Groups",
     "InputLayer",
     "LowRank",
     "MeanFieldLayer",
     "Neurons",
+    "Place",
+    "Refusal",
     "check_widths",
     "fit_mixture",
     "flow",
     "gm_particles",
+    "groups",
     "is_stack",
     "log_prior",
     "mixture_distance",

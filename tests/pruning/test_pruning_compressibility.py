@@ -98,7 +98,7 @@ def _lorenz(law, keep):
         (priors.Deterministic(), None),
         (priors.InfinitelyDivisible(2.0, levy.Stable(0.5)), None),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, priors.Prior) else "",
 )
 def test_what_the_smallest_nodes_carry_is_the_lorenz_curve_of_any_prior(prior, law):
     """Whatever its class: from its distribution at a width."""
