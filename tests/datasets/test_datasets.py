@@ -499,7 +499,7 @@ def test_every_mirror_is_encrypted():
 def test_nothing_is_decompressed_beyond_the_size_of_a_data_file(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "_LIMIT", 1000)
     bomb, large = tmp_path / "bomb.gz", tmp_path / "large"
-    bomb.write_bytes(gzip.compress(bytes(10**6)))
+    bomb.write_bytes(gzip.compress(bytes(10**5)))
     large.write_bytes(bytes(1001))
     with pytest.raises(datasets.DataError, match="a gzip file of more than 1000 bytes inside"):
         datasets._read(bomb, "0" * 64)
