@@ -186,7 +186,7 @@ def learn(
     unknown = [name for name in columns if name not in kinds]
     found = understood(frame, unknown, {}, form, source)
     kinds |= {name: kind_of(column) for name, column in found.items()}
-    typed = _typed(frame, [target, *columns], kinds, form, source)
+    typed = _typed(frame, [*columns, target], kinds, form, source)
     columns = [name for name in columns if _varies(typed[name], kinds[name])]
     if not columns:
         raise ValueError(f"{source}: no input varies in the training rows")
