@@ -169,7 +169,7 @@ def log_lower_beta(s: Array, d: Array, log_x: Array) -> Array:
     flat = d <= 1
     log_border = jnp.where(flat, jnp.log1p(-2 / (s + 6)), -jnp.log1p((d + 1) / (s + 1)))
     log_rest = jnp.where(flat, -jnp.log(s / 2 + 3), -jnp.log1p((s + 1) / (d + 1)))
-    below = log_x < log_border
+    below = log_x <= log_border
     from_top, near_x, near_y = ~below & ~flat, log_x, log_y
     near_x, near_y = (
         jnp.where(~below & flat, edge, v) for edge, v in ((log_border, log_x), (log_rest, log_y))
@@ -177,7 +177,7 @@ def log_lower_beta(s: Array, d: Array, log_x: Array) -> Array:
     first, second = jnp.where(from_top, d, s), jnp.where(from_top, s, d)
     up_to, rest_of = jnp.where(from_top, near_y, near_x), jnp.where(from_top, near_x, near_y)
     fraction = _log_beta_fraction(first, second, up_to, rest_of)
-    order, span = jnp.where(flat, d, 1), jnp.where(below, 1, log_rest - log_y)
+    order, span = jnp.where(flat, d, 1), jnp.where(below | ~flat, 1, log_rest - log_y)
     terms = _binomial(s, 2 / (s + 6), order, span)
     added = order * (log_rest - span) + jnp.log(_between(-order, span, terms))
     taken = _without(complete, jnp.where(from_top, fraction, complete - 1))

@@ -64,7 +64,7 @@ class Evaluation:
                 raise ValueError("x must lead to the operations that nn.groups saw, got others")
             mine = np.flatnonzero(nodes >= 0)
             root = self.roots[group].astype(operand.dtype)
-            factor = factor.at[mine].multiply(root[nodes[mine]])
+            factor = factor * jnp.append(root, jnp.ones((), root.dtype))[nodes]  # -1 is the last
             for part in parts:
                 squares = jnp.sum(operand**2, others)[mine]
                 self.squares[group, part] = squares + self.squares.get((group, part), 0)

@@ -47,7 +47,7 @@ def test_every_declared_dependency_is_imported(extra):
 def test_nothing_undeclared_is_imported():
     needed = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["gpjax"]
     declared = {re.match(r"[\w-]+", r).group().replace("-", "_") for r in needed}
-    declared |= {"sklearn", "mogp"} | set(sys.stdlib_module_names)
+    declared |= {"PIL", "sklearn", "mogp"} | set(sys.stdlib_module_names)
     assert imported_names(ROOT / "mogp") <= declared
 
 

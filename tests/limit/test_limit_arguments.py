@@ -1,5 +1,6 @@
 """What the functions of the limit take, what they refuse, and what they compile."""
 
+import re
 import warnings
 
 import jax
@@ -117,7 +118,7 @@ def test_results_print_shapes(key):
         path.jumps[0],
     ):
         assert type(result).__name__ in repr(result)
-        assert "[2" in repr(result) or "[3" in repr(result)
+        assert re.search(r"\[\d", repr(result))
         assert "\n  [" not in repr(result)
         assert "Array(" not in repr(result)
 

@@ -236,7 +236,6 @@ TRACED = {
     "rescaled": (lambda m: m * levy.Beta(1.0, 0.5).scaled(2.0), 100),
     "rescaled, finite": (lambda m: m * levy.CompoundPoisson(1.0, SLAB), 5),
     "finite sum": (lambda m: levy.CompoundPoisson(m, SLAB) + levy.CompoundPoisson(1.0, SLAB), 5),
-    "FromDensity": (lambda m: levy.FromDensity(lambda x: m * x**-1.5 * jnp.exp(-x)), 20),
 }
 
 
@@ -257,14 +256,13 @@ def test_from_levy_is_the_same_when_traced(name, key):
     rtol = 1e-9 if X64 else 1e-3
     for one, many in zip(eager, mapped, strict=True):
         np.testing.assert_allclose(many[0], one, rtol=rtol, atol=1e-12)
-    if name != "FromDensity":
-        law = priors.from_levy(make(value)).at_width(width)
-        found = []
-        jax.eval_shape(
-            lambda m: found.append(priors.has_density(priors.from_levy(make(m)).at_width(width))),
-            value,
-        )
-        assert found == [priors.has_density(law)]
+    law = priors.from_levy(make(value)).at_width(width)
+    found = []
+    jax.eval_shape(
+        lambda m: found.append(priors.has_density(priors.from_levy(make(m)).at_width(width))),
+        value,
+    )
+    assert found == [priors.has_density(law)]
     if X64:
         step, density = 1e-6, lambda m: priors.from_levy(make(m)).at_width(width).log_prob(x)
         difference = (density(value + step) - density(value - step)) / (2 * step)
@@ -287,8 +285,10 @@ def test_from_levy_of_any_measure(measure, width, high, key):
     """The density integrates to one and to the cdf; draws; what is above 0.05 is of the measure."""
     law = priors.from_levy(measure).at_width(width)
     kinks = [at for at in (math.log(0.25), math.log(0.5), 0.0, math.log(2)) if at <= high]
+    # Where nearly all draws are next to 0, the density of the logarithm falls very slowly there.
+    far = np.linspace(-8000, -90, 60, endpoint=False)
     points = np.sort(np.concatenate([np.linspace(-90, high, 50), kinks]))
-    u, weights = map(np.ravel, oracles.panels(points))
+    u, weights = map(np.ravel, oracles.panels(np.concatenate([far, points])))
     weights = weights * np.exp(np.asarray(log_density_of_log(law, jnp.asarray(u))))
     assert weights.sum() == pytest.approx(1, rel=1e-6 if X64 else 1e-3)
     x = np.exp(points[[12, 25, 40]])

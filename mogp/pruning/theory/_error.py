@@ -216,7 +216,9 @@ def _spread(indices: Sequence[ArrayLike], outcome: Outcome, growth: float) -> Ar
     The variance that the layers before the last make, of these tail indices, has to have a second
     moment if an unbounded activation passes it on.
     """
-    spread = jnp.std(outcome.mean, 0) / len(outcome.mean) ** 0.5
+    finite = jnp.isfinite(outcome.mean)
+    spread = jnp.std(jnp.where(finite, outcome.mean, 0), 0) / len(outcome.mean) ** 0.5
+    spread = jnp.where(jnp.all(finite, 0), spread, jnp.inf)
     if not growth:
         return spread
     heavy = jnp.any(jnp.stack([jnp.asarray(i, float) for i in (*indices, jnp.inf)]) <= 2)
