@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-__all__ = ["NAMES", "DataError", "Dataset", "load"]
+__all__ = ["DataError", "Dataset", "load"]
 
 _logger = logging.getLogger(__name__)
 

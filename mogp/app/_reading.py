@@ -261,10 +261,10 @@ def _is_number(text: str) -> bool:
 
 def _npz(path: Path) -> pd.DataFrame:
     columns: dict[str, Any] = {}
-    arrays = np.load(path, allow_pickle=False)
-    if not isinstance(arrays, np.lib.npyio.NpzFile):
-        raise ValueError("it is a single array (NPY); save it by numpy.savez with a name")
-    with arrays:
+    with path.open("rb") as file:  # NumPy leaves a file open that is none of its own
+        arrays = np.load(file, allow_pickle=False)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise ValueError("it is a single array (NPY); save it by numpy.savez with a name")
         for name, array in arrays.items():
             if array.dtype.kind not in "biufSUM":
                 raise ValueError(f"array {name!r} must hold numbers or text, is {array.dtype}")

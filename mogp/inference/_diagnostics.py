@@ -49,7 +49,7 @@ def leave_one_out(posterior: Posterior) -> dict[str, Any]:
         ...     sources, inference.Gaussian(jnp.ones((1, 50))), x, jnp.sin(x), key=jax.random.key(1)
         ... )
         >>> sorted(inference.leave_one_out(posterior))
-        ['bad', 'nll', 'se']
+        ['bad', 'nll', 'se', 'statement']
     """
     if "log_likelihood" not in posterior.data.children:
         raise ValueError(

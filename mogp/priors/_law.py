@@ -156,7 +156,7 @@ class FamilyLaw(NodeVarianceLaw):
         def construct(self: FamilyLaw, *args: ArrayLike, **kwargs: ArrayLike) -> None:
             values = signature.bind(self, *args, **kwargs)
             values.apply_defaults()
-            parameters = [values.arguments[name] for name in names]
+            parameters = [_numbers(name, values.arguments[name]) for name in names]
             for name, value in zip(names, parameters, strict=True):
                 setattr(self, name, value)
             shape = jnp.broadcast_shapes(*map(jnp.shape, parameters))
@@ -294,3 +294,13 @@ def scaled(law: Distribution, factor: ArrayLike) -> Distribution:
     if isinstance(law, dist.Delta):
         return dist.Delta(law.v * factor)
     return ScaledLaw(law, factor)
+
+
+def _numbers(name: str, value: Any) -> Any:
+    """The value, or the array in place of a list; `ValueError` for what is no real number."""
+    array = value if hasattr(value, "dtype") else np.asarray(value)
+    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.issubdtype(
+        array.dtype, np.complexfloating
+    ):
+        raise ValueError(f"{name} must be a real number or an array of them, got {value!r}")
+    return array if isinstance(value, list | tuple) else value

@@ -11,7 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-IMPORT_NAMES = {"scikit-learn": "sklearn", "h5py": None, "pytest-xdist": None, "filelock": None}
+IMPORT_NAMES = {
+    "scikit-learn": "sklearn",
+    "pillow": "PIL",
+    "h5py": None,
+    "pytest-xdist": None,
+    "filelock": None,
+}
 # h5netcdf reads and writes with h5py, pytest-xdist is a plugin, JAX's cache needs filelock: nothing
 # here imports them by name.
 HEAVY = {"arviz_base", "arviz_stats", "matplotlib", "pandas", "sklearn", "xarray"}

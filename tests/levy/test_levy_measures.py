@@ -5,6 +5,7 @@ import math
 import pickle
 import re
 
+import cloudpickle
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -371,7 +372,6 @@ def test_nonsense_as_a_parameter_is_one_clear_error(name, bad):
 @pytest.mark.parametrize("name", [*FAMILIES, *OTHERS, "Sum", "Rescaled"])
 def test_pickling(name):
     """By `pickle`, where there is no function without a name, and by `cloudpickle`."""
-    cloudpickle = pytest.importorskip("cloudpickle")
     build = FAMILIES[name][0] if name in FAMILIES else (CASES | OTHERS)[name]
     build = build[0] if isinstance(build, tuple) else build
     measure = build(*FAMILIES[name][2][0]) if name in FAMILIES else build(*[2.0] * _arity(build))
@@ -389,7 +389,6 @@ def _arity(function):
 
 def test_pickling_keeps_what_a_density_closes_over():
     """Also parameters that were changed since."""
-    cloudpickle = pytest.importorskip("cloudpickle")
     rate = jnp.array(3.0)
     measure = levy.FromDensity(lambda x: 2 / x * jnp.exp(-rate * x))
     changed = eqx.tree_at(lambda m: m.function.args[0], measure, replace_fn=_doubled)

@@ -220,7 +220,7 @@ def test_a_network_with_groups_is_trained_sampled_and_pruned(images):
         x,
         y,
         key=KEY,
-        num_epochs=8,
+        num_epochs=40,
         batch_size=20,
         optimizer=optax.adam(3e-3),
         progress=False,

@@ -285,8 +285,8 @@ def test_repr_has_neither_addresses_nor_whole_arrays():
     ]
     laws += [priors.SpikeAndSlabLaw(0.5, batch), priors.ScaledLaw(batch, 2.0)]
     for law in laws:
-        if type(law) is dist.Delta:
-            continue  # NumPyro's own, which prints its address
+        if type(law).__module__.startswith("numpyro"):
+            continue  # NumPyro's own, which print addresses
         text = repr(law)
         assert "0x" not in text, text
         assert len(text) < 1000, text
