@@ -87,7 +87,8 @@ def with_log_variances(model: Any, values: Sequence[ArrayLike]) -> Any:
     """
     new = []
     for layer, value in zip(nodes(model), _one_a_layer("values", values, model), strict=True):
-        u = jnp.asarray(value, getattr(value, "dtype", layer.log_variances.dtype))
+        dtype = getattr(value, "dtype", layer.log_variances.dtype)
+        u = jnp.asarray(value, jax.dtypes.canonicalize_dtype(dtype))
         if u.shape != layer.log_variances.shape:
             shapes = [layer.log_variances.shape for layer in nodes(model)]
             raise ValueError(f"values must have the shapes {shapes}, got one of {u.shape}")

@@ -382,7 +382,7 @@ def test_functions_of_arviz_take_a_posterior_of_every_likelihood(name):
         assert tree[group]["y"].dims[-1] == "row"
         if group != "log_likelihood":
             assert (tree[group]["y"].dtype.kind == "i") == discrete
-    np.testing.assert_array_equal(tree["observed_data"]["y"], y)
+    np.testing.assert_allclose(tree["observed_data"]["y"], y, rtol=1e-6)
     with warnings.catch_warnings():  # of Pareto's k
         warnings.simplefilter("ignore")
         assert len(arviz_stats.summary(tree)) == len(values) + outputs

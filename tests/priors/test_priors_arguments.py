@@ -253,7 +253,7 @@ def test_nonsense_is_named(kind):
     nonsense += [jnp.array(1 + 0j), np.array(["x"]), *([1e300, 1e-300] if single else [])]
     for name in [name for name in good if isinstance(good[name], int | float)]:
         for value in nonsense:
-            if single and name == "location" and value == 1e-300:
+            if single and name == "location" and isinstance(value, float) and value == 1e-300:
                 continue  # as good as 0
             with pytest.raises(ValueError, match=f"^{name} must (not )?be "):
                 kind(**good | {name: value})

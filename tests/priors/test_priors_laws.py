@@ -180,7 +180,9 @@ def test_log_density_of_log(name):
     got, slopes = log_density_and_slope(law, u)
     assert got.dtype == dtype
     rtol = 1e-10 if dtype == jnp.float64 else 1e-5
-    np.testing.assert_allclose(got[:-1], log_prob(law, x)[2:] + u[:-1], rtol=rtol, atol=rtol)
+    inner = np.asarray(x[2:]) != ends(law)[1]  # the end itself is inside for log λ, by rounding
+    expected = (log_prob(law, x)[2:] + u[:-1])[inner]
+    np.testing.assert_allclose(got[:-1][inner], expected, rtol=rtol, atol=rtol)
     if (index := index_below(law)) is not None:
         expected = exact_log_density(law, mp.exp(-120)) - 120
         np.testing.assert_allclose(got[-1], expected, rtol=rtol)

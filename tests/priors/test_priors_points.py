@@ -207,7 +207,7 @@ def test_from_levy_of_a_finite_measure(key):
     np.testing.assert_allclose(law.cdf(x), same.cdf(x), rtol=rtol)
     np.testing.assert_allclose(law.mean, same.mean, rtol=rtol)
     draws = law.sample(key, (5000,)), same.sample(jax.random.key(1), (5000,))
-    assert stats.ks_2samp(*map(np.asarray, draws)).pvalue > 1e-3
+    assert stats.ks_2samp(*map(np.asarray, draws), method="asymp").pvalue > 1e-3
 
 
 @needs_x64
