@@ -434,7 +434,7 @@ def test_as_a_site(name):
     assert site["fn"].batch_shape == (4,)
     density, _ = numpyro.infer.util.log_density(model, (site["value"],), {}, {})
     expected = log_prob(scalar(name), site["value"]).sum()
-    np.testing.assert_allclose(density, expected, rtol=1e-6)
+    np.testing.assert_allclose(density, expected, rtol=1e-5)
 
 
 def test_infinitely_divisible_as_a_site():

@@ -275,7 +275,7 @@ def test_from_levy_is_the_same_when_traced(name, key):
     ("measure", "width", "high"),
     [
         (levy.Beta(1.0, 0.5) + levy.Stable(0.6), 100, 80.0),
-        (3.0 * levy.Beta(1.0, 0.3).scaled(2.0), 2, math.log(2)),
+        (3.0 * levy.Beta(1.0, 0.8).scaled(2.0), 2, math.log(2)),
         (levy.BetaPareto(1.0, 0.5, 3.0), 100, 30.0),
         (levy.RegularizedHorseshoe(2.0), 1, -math.log(2)),
     ],
