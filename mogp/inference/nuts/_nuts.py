@@ -198,7 +198,7 @@ def nuts(
 def _check_scale(model: AbstractArchitecture, y: Array) -> None:
     """Warn of observations that no function of the prior is anywhere near."""
     scales = model.weight_scale, model.bias_scale  # distributions have no numbers
-    last = [scale[-1] if isinstance(scale, list | tuple) else scale for scale in scales]
+    last: list[Any] = [s[-1] if isinstance(s, list | tuple) else s for s in scales]
     if any(isinstance(scale, Distribution) for scale in last) or len(y) == 1:
         return
     spread, size = float(jnp.std(y)), float(max(last))
