@@ -69,11 +69,13 @@ class Part(NamedTuple):
 
 
 def leaves_of(model: Any) -> tuple[list[Array], list[str]]:
+    """The arrays of a model, and where each is, as JAX writes it."""
     found, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(model, eqx.is_array))
     return [leaf for _, leaf in found], [jax.tree_util.keystr(path) for path, _ in found]
 
 
 def with_leaves(model: Any, leaves: Sequence[Array]) -> Any:
+    """The model with these arrays, in the order of `leaves_of`."""
     arrays, static = eqx.partition(model, eqx.is_array)
     return eqx.combine(jax.tree.unflatten(jax.tree.structure(arrays), leaves), static)
 
@@ -184,6 +186,7 @@ def _owner(marks: Marks, owners: Sequence[int]) -> np.ndarray:
 
 
 def is_outer(labels: Labels) -> bool:
+    """Whether the entries of a node follow each other along the axis."""
     mine = [node for node in labels if node >= 0]
     return mine == sorted(mine)
 
@@ -194,5 +197,6 @@ def left_after(marks: Marks, counts: Sequence[int]) -> np.ndarray:
 
 
 def fewer(marks: Marks, counts: Sequence[int]) -> Marks:
+    """The marks of what is left after a cut, see `left_after`."""
     left = left_after(marks, counts)
     return tuple((group, tuple(np.array(labels)[left].tolist())) for group, labels in marks)
