@@ -1,7 +1,10 @@
 """JAX's flags for the tests: double precision unless JAX_ENABLE_X64=0, no implicit broadcasting.
 
 Most of the time is spent compiling, so what was compiled is kept in pytest's cache, for the other
-worker and for the next run. The library itself never sets a flag.
+worker and for the next run, and XLA's older emitters of fused loops are used, which optimise alike
+and take half of the time to compile (`pytest tests/limit/test_limit_low_rank.py`: 9 s for 20 s).
+XLA_FLAGS overrides that: CI runs the tier `commands` with none, as users do. The library itself
+never sets a flag.
 """
 
 import os
@@ -11,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import jax
 import pytest
