@@ -21,7 +21,7 @@ from jax import Array
 
 from mogp import datasets, inference, priors, pruning
 from mogp._checks import check_between, check_choice, check_count, check_memory
-from mogp._files import whole_file
+from mogp._files import remove_parts, whole_file
 from mogp.datasets import Dataset
 
 # --- settings -------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def finished(result: Any) -> Any:
 # --- files ----------------------------------------------------------------------------------------
 
 _MARKER = ".written-by-mogp"  # a folder that holds it is ours
-_OURS = re.compile(r"\.?([0-9a-f]{8}|nuts[0-9]*)(\.[0-9]+\.part)?\.ckpt(\.lock)?")
+_OURS = re.compile(r"\.?([0-9a-f]{8}|nuts[0-9]*)\.ckpt(\.lock)?")
 
 
 def check_writable(out: Path) -> None:
@@ -280,6 +280,7 @@ def check_results(paths: Iterable[Path], settings: Settings) -> None:
         ValueError: if there is one that would be lost.
     """
     for path in paths:
+        remove_parts(path)
         if not (path.exists() or path.is_symlink()):
             continue
         try:
@@ -340,7 +341,7 @@ def interruption() -> str:
     """What becomes of the command at work if it is interrupted now."""
     if not _at_work:
         return "nothing was begun"
-    kept = any(path.suffix == ".ckpt" for folder in _at_work for path in folder.iterdir())
+    kept = any(list(folder.glob("[!.]*.ckpt")) for folder in _at_work)  # others are half written
     text = "goes on from its last checkpoint" if kept else "starts afresh: nothing was kept yet"
     return f"the same command {text}"
 

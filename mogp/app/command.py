@@ -9,10 +9,12 @@ import io
 import os
 import re
 import signal
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -29,10 +31,12 @@ from mogp.datasets import DataError
 from mogp.priors import split_names
 
 _PATIENCE = 4.0  # seconds after a signal, to be gone in 5; a run gives its piece in flight 3
+_ASKED = signal.SIGINT, signal.SIGTERM
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 class _Group(TyperGroup):
-    """Ctrl-C and SIGTERM in any command are exit code 130 and one line."""
+    """What is interrupted says so in one line."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -40,7 +44,7 @@ class _Group(TyperGroup):
         except KeyboardInterrupt as error:
             text = error.args[0] if error.args else _job.interruption()
             sys.stderr.write(f"mogp: interrupted; {text}\n")
-            raise typer.Exit(130) from None
+            raise typer.Exit(_INTERRUPTED) from None
 
 
 app = typer.Typer(
@@ -315,39 +319,49 @@ def main(*arguments: Any) -> None:
 def _signals(*, watched: bool) -> Iterator[None]:
     """SIGTERM, by which batch schedulers stop a job, is Ctrl-C until the block ends.
 
-    If it is watched, either ends the process in `_PATIENCE` seconds, also while compiled code runs,
-    which does not let Python handle them, be it for minutes. Files are whole all the same.
+    What either interrupts exits with 128 and the number of the signal. If it is watched, that is at
+    once, without waiting for what JAX has still at work, and in any case in `_PATIENCE` seconds,
+    also while compiled code runs, which does not let Python handle signals, be it for minutes.
+    Files are whole all the same.
     """
-
-    def handle(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    main_thread = threading.current_thread() is threading.main_thread()
-    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGTERM, handle)
-    reads, writes = os.pipe()
-    ended = threading.Event()
-
-    def watch() -> None:
-        while number := os.read(reads, 1)[0]:
-            if number in (signal.SIGINT, signal.SIGTERM) and not ended.wait(_PATIENCE):
-                os.write(2, f"mogp: interrupted; {_job.interruption()}\n".encode())
-                os._exit(130)
-
+    asked = [each for each in _ASKED if signal.getsignal(each) is not signal.SIG_IGN]  # by nohup
+    old = {each: signal.signal(each, signal.default_int_handler) for each in asked}
+    numbers, caught = socket.socketpair()
+    caught.setblocking(False)
+    signal.set_wakeup_fd(caught.fileno(), warn_on_full_buffer=False)
     if watched:
-        os.set_blocking(writes, False)
-        signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
-        threading.Thread(target=watch, daemon=True).start()
+        threading.Thread(target=_watch, args=(numbers,), daemon=True).start()
     try:
         yield
-    finally:
-        ended.set()
+    except SystemExit as error:
+        caught.shutdown(socket.SHUT_WR)
+        if error.code != _INTERRUPTED or not (number := numbers.recv(1)):
+            raise
         if watched:
-            signal.set_wakeup_fd(-1)
-            os.write(writes, b"\0")
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError):
+                    stream.flush()
+            os._exit(128 + number[0])
+        sys.exit(128 + number[0])
+    finally:
+        signal.set_wakeup_fd(-1)
+        for each, handler in old.items():
+            signal.signal(each, handler)
+        numbers.close()
+        caught.close()
+
+
+def _watch(numbers: socket.socket) -> None:
+    """End the process `_PATIENCE` seconds after the first signal, unless it has ended by then."""
+    if number := numbers.recv(1, socket.MSG_PEEK):
+        time.sleep(_PATIENCE)
+        try:
+            os.write(2, f"mogp: interrupted; {_job.interruption()}\n".encode())
+        finally:
+            os._exit(128 + number[0])
 
 
 def _said_of(error: BaseException) -> str | None:

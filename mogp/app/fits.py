@@ -119,6 +119,8 @@ def fit(
         }
         folder = work / "fit"
         folder.mkdir(exist_ok=True)
+        for part in folder.glob(".*.part.*"):  # of a killed command
+            part.unlink()
         posterior.save(folder / "posterior.nc")
         _write_sealed(folder, record)
         loo = _attempt(failures, "leave-one-out", lambda: inference.leave_one_out(posterior))

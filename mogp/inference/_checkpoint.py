@@ -15,7 +15,8 @@ import equinox as eqx
 import jax
 from filelock import FileLock, Timeout
 
-from mogp._files import whole_file
+from mogp._files import remove_parts, whole_file
+from mogp.inference._identity import is_key
 
 _FORMAT, _VERSION = "mogp checkpoint", 2
 _ADVICE = "delete it to start afresh, or choose another file"
@@ -87,29 +88,20 @@ def only_writer(path: Path | None) -> Iterator[None]:
     except Timeout:
         raise BlockingIOError(f"checkpoint {path} is being written by another process") from None
     try:
+        remove_parts(path)
         yield
     finally:
         lock.release()
 
 
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _without_keys(tree: Any) -> Any:
-    """Arrays, or shapes, with the data of random keys in place of these."""
-
-    def data(leaf: Any) -> Any:
-        if isinstance(leaf, jax.ShapeDtypeStruct):
-            return jax.eval_shape(jax.random.key_data, leaf)
-        return jax.random.key_data(leaf)
-
-    return jax.tree.map(lambda leaf: data(leaf) if _is_key(leaf) else leaf, tree)
+    """The tree with the data of random keys in place of these."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree)
 
 
 def _with_keys(tree: Any, like: Any) -> Any:
     def key(leaf: Any, like: Any) -> Any:
-        if not _is_key(like):
+        if not is_key(like):
             return leaf
         return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like))
 

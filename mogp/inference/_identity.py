@@ -12,11 +12,16 @@ import numpy as np
 from numpyro.distributions import Distribution
 
 
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is a random key, or a shape of keys."""
+    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def fingerprint(*trees: Any) -> str:
     """A checksum of the arrays in trees, with their shapes and types; random keys are arrays."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(trees):
-        array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        array = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
@@ -77,13 +82,9 @@ def description(value: Any) -> str:
         return _of_function(value)
     if value is None or isinstance(value, str):
         return repr(value)
-    if np.size(value) > 16 or _is_key(value):
+    if np.size(value) > 16 or is_key(value):
         return of_array(value)
     return repr(np.asarray(value).tolist())
-
-
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _of_function(function: Any) -> str:

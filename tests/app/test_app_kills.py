@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+NUMBERS = [signal.SIGINT, signal.SIGTERM]
+pytestmark = pytest.mark.commands
 
 
-@pytest.mark.commands
-def test_a_killed_command_ends_with_the_same_results(capsys):
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
+def test_kills_of_a_command(number, tmp_path, capsys):
+    """Results are the same after SIGKILL; after SIGTERM one true line, in 5 seconds."""
     main = runpy.run_path(str(ROOT / "benchmarks" / "kills.py"))["main"]
-    assert main("--quick", "--only", "experiment") == 0
-    assert "0 results differ" in capsys.readouterr().out
+    options = "--kills", "2", "--only", "experiment", "--out", str(tmp_path / "kills.json")
+    assert main("--signal", number, *options) == 0
+    assert "0 kills are wrong" in capsys.readouterr().out
 
 
 BUSY = """
@@ -30,24 +34,46 @@ comparison.compare = busy
 sys.argv = ["mogp", "compare"]
 command.main()
 """
+LOADING = """
+import sys, time, types
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "mogp.app.command":
+            print("ready", flush=True)
+            time.sleep(60)
+sys.meta_path.insert(0, Slow())
+from mogp.__main__ import main
+main()
+"""
 
 
-@pytest.mark.commands
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_command_that_is_busy_in_compiled_code(number):
-    """Python does not get the word there, so that no handler of it is called."""
+def ended(code, number):
+    """The exit code of a process that is signalled after it says "ready", what it says, seconds."""
     process = subprocess.Popen(
-        [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     try:
         assert process.stdout.readline() == "ready\n"
-        time.sleep(2)
+        time.sleep(1)
         begun = time.monotonic()
         process.send_signal(number)
         _, error = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
-    assert error == "mogp: interrupted; nothing was begun\n"
-    assert 3 < time.monotonic() - begun < 15
+    return process.returncode, error, time.monotonic() - begun
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_ends_a_command_that_is_busy_in_compiled_code(number):
+    """Python does not get the word there, so that no handler of it is called."""
+    code, error, seconds = ended(BUSY, number)
+    assert (code, error) == (128 + number, "mogp: interrupted; nothing was begun\n")
+    assert 3 < seconds < 15
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_ends_a_command_whose_modules_are_loaded(number):
+    code, error, seconds = ended(LOADING, number)
+    assert (code, error) == (128 + number, "mogp: interrupted; nothing was begun\n")
+    assert seconds < 2

@@ -292,6 +292,19 @@ def test_a_library_that_hides_a_full_disk(hide, tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
+def test_writers_of_a_file_share_nothing_and_what_killed_ones_left_is_removed(tmp_path):
+    path = tmp_path / "[walk].nc"
+    with whole_file(path) as one, whole_file(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"  # which was done last
+    for name in (".[walk].0123456789abcdef.part.nc", ".[walk].mine.part.nc", ".other.part.nc"):
+        (tmp_path / name).touch()
+    with _checkpoint.only_writer(path):
+        left = {each.name for each in tmp_path.iterdir()}
+    assert left == {"[walk].nc", ".[walk].nc.lock", ".[walk].mine.part.nc", ".other.part.nc"}
+
+
 def test_random_keys_of_any_kind_are_in_checkpoints(tmp_path):
     key = jax.random.key(3, impl="rbg")
     _checkpoint.save(tmp_path / "file", {"key": key, "a": np.ones(2)}, {"seed": 1}, 4)
