@@ -1,6 +1,6 @@
 """Small helpers on arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,73 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from mogp._checks import check_finite
+
 Real = Array | float  # a parameter: a number, or an array or tracer of them
+
+
+def as_numbers(name: str, values: Any) -> Array:
+    """Real numbers or booleans as an array, from an array, a list or a table.
+
+    Raises:
+        ValueError: if they are something else.
+    """
+    if values is None:
+        raise ValueError(f"{name} must be an array of numbers, got None")
+    try:
+        array = values if isinstance(values, Array) else np.asarray(values)
+        if array.dtype == object:  # such as a table of several types
+            array = array.astype(float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers: {error}") from None
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise ValueError(f"{name} must be real numbers, got {array.dtype}")
+    if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"{name} must be an array of numbers, got {array.dtype}")
+    return jnp.asarray(array)
+
+
+def as_inputs(
+    name: str, x: Any, size: int | None = None, *, model: Any = None, images: bool = False
+) -> Array:
+    """Inputs as a finite floating array of shape (n, d); numbers in lists become floating.
+
+    Args:
+        name: of the argument, for errors.
+        x: an array, a list of rows or a table of numbers; of tracers only the shape is looked at.
+        size: `d`, if it is known.
+        model: a module, of which `in_size` is `d` if it has one.
+        images: whether the shape may be (n, …) where `d` is not known.
+
+    Raises:
+        ValueError: if the shape is another, or entries are not finite floating numbers.
+    """
+    size = getattr(model, "in_size", size)
+    array = as_numbers(name, x)
+    fits = array.ndim == 2 or (images and size is None and array.ndim > 2)
+    if not fits or 0 in array.shape or size not in (None, array.shape[-1]):
+        wanted, also = ("d", " and d ≥ 1") if size is None else (size, "")
+        raise ValueError(
+            f"{name} must have shape (n, {wanted}) with n ≥ 1{also}, got {array.shape}"
+        )
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        if not isinstance(x, Sequence):
+            hint = "; scale images to [0, 1]" if jnp.issubdtype(array.dtype, jnp.integer) else ""
+            raise ValueError(f"{name} must be floating point, got {array.dtype}{hint}")
+        array = array.astype(float)
+    check_finite(name, array)
+    return array
+
+
+def as_outputs(name: str, y: Any, count: int, dtype: Any) -> Array:
+    """Finite observations of `count` rows as an array of shape (count, num_outputs)."""
+    array = as_numbers(name, y)
+    if array.ndim not in (1, 2) or array.shape[0] != count or 0 in array.shape:
+        raise ValueError(
+            f"{name} must have shape ({count},) or ({count}, outputs), got {array.shape}"
+        )
+    check_finite(name, array)
+    return array.astype(dtype).reshape(count, -1)
 
 
 def common(*arguments: ArrayLike) -> list[Array]:

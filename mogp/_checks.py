@@ -2,13 +2,12 @@
 
 import operator
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.typing import ArrayLike
 
 
@@ -48,6 +47,13 @@ def check_between(
     raise ValueError(f"{name} must be {wanted}, got {value}{rest}")
 
 
+def check_number(name: str, value: ArrayLike, low: float, high: float = np.inf) -> None:
+    """Raise unless `value` is one number strictly between `low` and `high`."""
+    check_between(name, value, low, high)
+    if np.ndim(value):
+        raise ValueError(f"{name} must be one number, got shape {np.shape(value)}")
+
+
 def check_count(name: str, value: Any) -> int:
     """The value as an integer of at least 1."""
     try:
@@ -57,6 +63,17 @@ def check_count(name: str, value: Any) -> int:
     if count < 1 or isinstance(value, bool):
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
     return count
+
+
+def one_each(name: str, value: Any, layers: int, kind: str = "hidden layer") -> tuple[Any, ...]:
+    """One value for each of the layers, from one for all or a sequence or vector of them."""
+    several = isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1
+    values = tuple(value) if several else (value,) * layers
+    if len(values) != layers:
+        raise ValueError(
+            f"{name} must be one number, or one for each {kind} ({layers}), got {value}"
+        )
+    return values
 
 
 def check_key(key: Any) -> None:
@@ -84,36 +101,8 @@ def check_last_axis(name: str, value: Any, size: int) -> None:
         raise ValueError(f"{name} must have shape (…, {size}), got {shape}")
 
 
-def check_inputs(name: str, value: ArrayLike, size: int | None = None) -> None:
-    """Raise unless `value` is a finite floating array of shape (n, size) with n ≥ 1.
-
-    Any size of at least 1 without one given; of a tracer, only the shape is looked at.
-    """
-    array = value if isinstance(value, jax.core.Tracer) else np.asarray(value)
-    fits = array.ndim == 2 and min(array.shape) > 0 and size in (None, array.shape[-1])
-    if not fits:
-        wanted = "d" if size is None else size
-        also = " and d ≥ 1" if size is None else ""
-        raise ValueError(
-            f"{name} must have shape (n, {wanted}) with n ≥ 1{also}, got {array.shape}"
-        )
-    if not np.issubdtype(array.dtype, np.floating):
-        images = "; scale images to [0, 1]" if np.issubdtype(array.dtype, np.integer) else ""
-        raise ValueError(f"{name} must be floating point, got {array.dtype}{images}")
-    _check_finite(name, array)
-
-
-def check_outputs(name: str, value: ArrayLike, count: int, dtype: Any) -> Array:
-    """The value as an array of shape (count, num_outputs), finite where concrete."""
-    shape = np.shape(value)
-    if len(shape) not in (1, 2) or shape[0] != count or 0 in shape:
-        raise ValueError(f"{name} must have shape ({count},) or ({count}, outputs), got {shape}")
-    _check_finite(name, value)
-    array = jnp.asarray(value, dtype)
-    return array[:, None] if array.ndim == 1 else array
-
-
-def _check_finite(name: str, value: ArrayLike) -> None:
+def check_finite(name: str, value: ArrayLike) -> None:
+    """Raise unless all entries of a concrete array are finite; the rows that are not are listed."""
     if not is_concrete(value):
         return
     finite = np.isfinite(np.asarray(value))
@@ -140,6 +129,11 @@ def check_memory(name: str, size: int, instead: str) -> None:
             f"{name} would take {size / 2**30:.1f} GiB, more than the memory of "
             f"{total / 2**30:.1f} GiB: use {instead}"
         )
+
+
+def check_numbers(name: str, count: int, instead: str, dtype: Any = float) -> None:
+    """Raise if `count` numbers of a precision, JAX's own by default, are more than the memory."""
+    check_memory(name, count * jnp.result_type(dtype).itemsize, instead)
 
 
 def check_labels(name: str, value: ArrayLike, count: int, classes: int) -> None:

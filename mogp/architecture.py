@@ -8,7 +8,7 @@ import numpy as np
 from numpyro.distributions import Distribution
 
 from mogp._arrays import Real
-from mogp._checks import check_between, is_concrete
+from mogp._checks import check_between, is_concrete, one_each
 from mogp.activations import Activation
 from mogp.priors import Prior
 
@@ -107,12 +107,9 @@ def check_scales(weight_scale: Scale, bias_scale: Scale, layers: int) -> None:
 
 
 def _one_a_layer(name: str, value: Scale, layers: int) -> tuple[Any, ...]:
-    is_many = isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1
-    values: tuple[Any, ...] = tuple(value) if is_many else (value,) * layers  # type: ignore[arg-type]
-    if len(values) != layers or any(getattr(each, "ndim", 0) for each in values):
-        raise ValueError(
-            f"{name} must be one number, or one for each layer of weights ({layers}), got {value}"
-        )
+    values = one_each(name, value, layers, "layer of weights")
+    if any(getattr(each, "ndim", 0) for each in values):
+        raise ValueError(f"{name} must be numbers, one for each layer of weights, got {value}")
     return values
 
 

@@ -8,63 +8,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mogp._checks import check_inputs, check_memory
-
-
-def as_inputs(name: str, x: ArrayLike, rank: int | None = None, model: Any = None) -> Array:
-    """Inputs as a finite floating array of shape (n, …) that a module takes.
-
-    Args:
-        name: of the argument, for errors.
-        x: an array, a list of rows or a table of numbers.
-        rank: the number of axes, if there is one.
-        model: a module; if it has a size of inputs, `in_size`, the shape must be (n, in_size).
-
-    Raises:
-        ValueError: if the shape is another, or entries are not finite floating numbers.
-    """
-    size = getattr(model, "in_size", None)
-    array = x if isinstance(x, jax.Array) else _numbers(name, x)
-    flat = (
-        array.reshape(len(array), -1) if size is None and rank is None and array.ndim > 2 else array
-    )
-    check_inputs(name, flat, size)
-    return jnp.asarray(array)
-
-
-def as_numbers(name: str, values: ArrayLike) -> Array:
-    """Real numbers or booleans, as floating point if they are none of the two."""
-    array = values if isinstance(values, jax.Array) else _numbers(name, values)
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise ValueError(f"{name} must be real numbers, got {array.dtype}")
-    return jnp.asarray(array)
-
-
-def _numbers(name: str, values: Any) -> np.ndarray:
-    if values is None:
-        raise ValueError(f"{name} must be an array of numbers, got None")
-    try:
-        array = np.asarray(values)
-        if array.dtype == object:  # such as a table of several types
-            array = array.astype(float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of numbers: {error}") from None
-    if array.dtype.kind not in "biufc" and not jnp.issubdtype(array.dtype, jnp.number):
-        raise ValueError(f"{name} must be an array of numbers, got {array.dtype}")
-    return array
-
-
-def check_key(key: Any) -> None:
-    """Raise unless `key` is one random key of JAX, of either style."""
-    typed = isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
-    old = getattr(key, "dtype", None) == np.uint32 and np.ndim(key) == 1
-    if not (typed and key.ndim == 0) and not old:
-        what = f"shape {key.shape}" if typed else repr(key)
-        raise ValueError(f"key must be one random key, jax.random.key(0) for example, got {what}")
+from mogp._checks import check_memory
 
 
 def as_targets(likelihood: Any, y: ArrayLike, x: Array) -> Array:

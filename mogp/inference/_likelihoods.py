@@ -16,9 +16,8 @@ from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, biject_to
 
 from mogp import limit
-from mogp._arrays import Real
+from mogp._arrays import Real, as_numbers
 from mogp._checks import check_between, is_concrete
-from mogp.inference._data import as_numbers
 from mogp.inference._scores import categorical
 
 Parameter: TypeAlias = Real | Distribution

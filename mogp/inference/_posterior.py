@@ -14,9 +14,10 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from mogp._arrays import as_inputs
 from mogp._checks import is_concrete
 from mogp.inference import _stored, _tree
-from mogp.inference._data import as_inputs, in_precision, precise
+from mogp.inference._data import in_precision, precise
 from mogp.inference._likelihoods import Likelihood
 from mogp.inference._predictive import Predictive
 
@@ -119,7 +120,8 @@ class Posterior:
         Raises:
             ValueError: if `x` does not fit.
         """
-        x, (sources, likelihoods) = as_inputs("x", x, model=self.sources), self._flat(num_draws)
+        x = as_inputs("x", x, model=self.sources, images=True)
+        sources, likelihoods = self._flat(num_draws)
         return Predictive(likelihoods, *self._precisely(_predictions, sources, likelihoods, x))
 
     def evaluate(self, x: Array, y: ArrayLike, *, key: Array | None = None) -> dict[str, float]:

@@ -10,9 +10,9 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from mogp._arrays import mean_over_rows
+from mogp._arrays import as_numbers, mean_over_rows
 from mogp._checks import check_labels, is_concrete
-from mogp.inference._data import as_numbers, check_outputs
+from mogp.inference._data import check_outputs
 
 
 def categorical(outputs: Array, y: Array) -> Array:

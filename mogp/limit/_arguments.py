@@ -1,51 +1,17 @@
-"""What the functions of the limit are given: points, keys, and sizes that fit the memory."""
+"""What the functions of the limit are given: options by name, and numbers that compile once."""
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
 
-from mogp._checks import check_inputs, check_memory
 from mogp.priors import Prior
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def as_points(x: Any, size: int | None = None, name: str = "x") -> Float[Array, "n d"]:
-    """Finite points of shape (n, d), from an array, a list of rows or a data frame.
-
-    Numbers in lists are floating point; arrays of integers, such as images, are refused.
-    """
-    array = x if isinstance(x, jax.Array) else np.asarray(x)
-    if isinstance(x, Sequence) and array.dtype.kind in "biu":
-        array = np.asarray(x, float)
-    check_inputs(name, array, size)
-    return jnp.asarray(array)
-
-
-def as_observations(y: Any, count: int, dtype: Any) -> Float[Array, "n num_outputs"]:
-    """Finite observations at `count` points, as a matrix of that precision."""
-    array = y if isinstance(y, jax.Array) else np.asarray(y)
-    if array.ndim not in (1, 2) or array.shape[0] != count or array.size == 0:
-        raise ValueError(
-            f"y must have shape ({count},) or ({count}, num_outputs), got {array.shape}"
-        )
-    if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
-        raise ValueError(f"y must hold real numbers, got {array.dtype}")
-    matrix = jnp.asarray(array, dtype).reshape(count, -1)
-    check_inputs("y", matrix)
-    return matrix
-
-
-def check_numbers(what: str, count: int, like: Array, instead: str) -> None:
-    """Raise if `count` numbers in the precision of an array are more than the memory holds."""
-    check_memory(what, count * like.dtype.itemsize, instead)
 
 
 def numbers_as_arrays(tree: T) -> T:

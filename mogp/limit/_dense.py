@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mogp._checks import check_count, check_key
+from mogp._arrays import as_inputs
+from mogp._checks import check_count, check_key, check_numbers
 from mogp.activations import Activation
 from mogp.architecture import AbstractArchitecture
-from mogp.limit._arguments import as_points, check_numbers, named_options
+from mogp.limit._arguments import named_options
 from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
 from mogp.limit._linalg import cholesky
 from mogp.limit._recursion import (
@@ -99,7 +100,8 @@ def kernel_draws(
     """The draws of `sample_kernel`, with the error of leaving out small jumps.
 
     It is exact for one hidden layer, and for positively homogeneous activations (ReLU); for others
-    it is a bound that holds for activations with `φ(0) = 0` and the slope that they have at most.
+    it is a bound that holds for activations with `φ(0) = 0` and the slope that they have at most,
+    and an estimate of the error of the quadrature of those without closed forms is in it.
 
     Args:
         model: as in `sample_kernel`.
@@ -175,7 +177,7 @@ def _draws(
     num_jumps: NumJumps,
     tolerance: float,
 ) -> tuple[Array, Array, Array]:
-    points, samples = as_points(x), check_count("num_samples", num_samples)
+    points, samples = as_inputs("x", x), check_count("num_samples", num_samples)
     check_key(key)
     layers, n = layers_of(model), len(points)
     num = numbers_of_jumps(layers, model.activation, num_jumps, tolerance)
@@ -183,8 +185,8 @@ def _draws(
     check_numbers(
         f"{samples} draws on {n} points",
         samples * drawn + 3 * n**2,
-        points,
         "fewer draws or points, or a draw of sample_path",
+        points.dtype,
     )
     by_jump, by_draw = jax.random.split(key)
     jumps = draw_jumps(layers, num, by_jump, (samples,), points.dtype)
@@ -287,8 +289,9 @@ def error_behind(
 ) -> Array:
     """Root mean square error of the variances behind a layer, given that before it.
 
-    The sum of the jumps that are not kept adds its standard deviation times `√E φ⁴`. What was wrong
-    before the layer is multiplied by the layer, whose own error is independent of it.
+    The sum of the jumps that are not kept adds its standard deviation times `√E φ⁴`, and the
+    diffuse part what a quadrature of the activation may be off. What was wrong before the layer is
+    multiplied by the layer, whose own error is independent of it.
 
     Args:
         layer: the layer.
@@ -298,16 +301,15 @@ def error_behind(
         nodes: `ζ_j` of the jumps, of shape (num, n).
         error: of `k`, of shape (n,).
     """
-    gain = layer.weight_scale**2
+    gain, second = layer.weight_scale**2, activation.second_moment(k)
     # At least the square of `E φ²`, which rounding must not take it below.
-    fourth = jnp.maximum(activation.square_kernel(k, k, k), activation.second_moment(k) ** 2)
-    own = gain * jumps.spread * jnp.sqrt(fourth)
+    fourth = jnp.maximum(activation.square_kernel(k, k, k), second**2)
+    quadrature = jumps.diffuse * activation.quadrature_error(k) * second
+    own = gain * (jumps.spread * jnp.sqrt(fourth) + quadrature)
     divisor = jnp.where(k > 0, k, 1)
     sizes = jumps.sizes[:, None]
     if activation.positively_homogeneous():
-        kept = jnp.sum(sizes * activation(nodes) ** 2, 0) + jumps.diffuse * (
-            activation.second_moment(k)
-        )
+        kept = jnp.sum(sizes * activation(nodes) ** 2, 0) + jumps.diffuse * second
         passed, unsure = gain * kept / divisor, own / divisor
         return jnp.sqrt(error**2 * (passed**2 + unsure**2) + own**2)
     # |d φ(√k ε)² / dk| ≤ c² ε² for φ(0) = 0 and slopes of at most c.

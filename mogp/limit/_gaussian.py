@@ -1,14 +1,19 @@
 """The GP regime: the deterministic kernel of infinitely wide networks."""
 
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from mogp._arrays import as_inputs
+from mogp._checks import check_numbers, is_concrete
+from mogp.activations import Activation
 from mogp.architecture import AbstractArchitecture
-from mogp.limit._arguments import as_points, check_numbers, numbers_as_arrays
-from mogp.limit._recursion import Pair, diffuse_step, input_pair, layers_of
+from mogp.limit._arguments import numbers_as_arrays
+from mogp.limit._recursion import Layer, Pair, diffuse_step, input_pair, layers_of
 
 _STRIP = 512  # rows of a symmetric matrix computed at once, at least
 _MOST_STRIPS = 6  # each is compiled by itself
@@ -28,8 +33,9 @@ def gp_kernel(
         Array of shape (n, m).
 
     Raises:
-        ValueError: if the model has jumps, the points are not finite floating (n, d) arrays, or the
-            matrix is larger than the memory.
+        ValueError: if the model has jumps, the points are not finite floating (n, d) arrays, the
+            quadrature of the activation does not resolve it at these points (see
+            `Activation.quadrature_error`), or the matrix is larger than the memory.
 
     Example:
         >>> import jax.numpy as jnp
@@ -38,10 +44,12 @@ def gp_kernel(
         0.5
     """
     check_regime(model)
-    left = as_points(x)
-    right = left if y is None else as_points(y, left.shape[1], "y")
+    left = as_inputs("x", x)
+    right = left if y is None else as_inputs("y", y, left.shape[1])
     shape = f"the kernel matrix of {len(left)} and {len(right)} points"
-    check_numbers(shape, len(left) * len(right), left, "smaller blocks of points")
+    check_numbers(shape, len(left) * len(right), "smaller blocks of points", left.dtype)
+    check_resolved(model, left, layers_of(model))
+    check_resolved(model, right, layers_of(model))
     source = numbers_as_arrays(model)
     return _symmetric(source, left) if y is None else _rectangle(source, left, right)
 
@@ -57,7 +65,7 @@ def gp_variance(model: AbstractArchitecture, x: ArrayLike) -> Float[Array, " n"]
         Array of shape (n,).
 
     Raises:
-        ValueError: if the model has jumps, or the points are not a finite floating (n, d) array.
+        ValueError: as `gp_kernel`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -66,7 +74,9 @@ def gp_variance(model: AbstractArchitecture, x: ArrayLike) -> Float[Array, " n"]
         0.5
     """
     check_regime(model)
-    return _variance(numbers_as_arrays(model), as_points(x))
+    points = as_inputs("x", x)
+    check_resolved(model, points, layers_of(model))
+    return _variance(numbers_as_arrays(model), points)
 
 
 def check_regime(
@@ -80,6 +90,21 @@ def check_regime(
         raise ValueError(
             f"the kernel of a model with jumps is random, and {jumpy[0]} has jumps: {instead}"
         )
+
+
+def check_resolved(model: AbstractArchitecture, x: Array, layers: Sequence[Layer]) -> None:
+    """Raise where an activation without closed forms varies too fast for its quadrature.
+
+    What is compiled cannot say so: `layers`, the first ones, are followed at the variances of the
+    points `x`. Those without diffuse part need no expectation.
+    """
+    if type(model.activation).kernel is not Activation.kernel or not is_concrete(model, x):
+        return
+    variance = input_pair(model, x, x[:1]).xx
+    for layer in layers:
+        if layer.location != 0:
+            second = model.activation.second_moment(variance)
+            variance = layer.bias_scale**2 + layer.weight_scale**2 * layer.location * second
 
 
 def gp_pair(model: AbstractArchitecture, pair: Pair, num_layers: int | None = None) -> Pair:
@@ -119,8 +144,9 @@ def _upper(model: AbstractArchitecture, x: Array, size: int) -> Array:
 
 @eqx.filter_jit(donate="all-except-first")
 def _mirrored(size: int, kernel: Array) -> Array:
-    for start in range(0, len(kernel) - size, size):
-        end = start + size
-        below = kernel[start:end, end:].T
-        kernel = jax.lax.dynamic_update_slice(kernel, below, (end, start))
+    for start in range(0, len(kernel), size):
+        strip, column = kernel[start : start + size, start:], kernel[start:, start : start + size]
+        below = jnp.tril(jnp.ones(column.shape, bool), -1)
+        mirrored = jnp.where(below, strip.T, column)
+        kernel = jax.lax.dynamic_update_slice(kernel, mirrored, (start, start))
     return kernel

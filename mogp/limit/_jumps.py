@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from mogp import levy
-from mogp._checks import check_count, is_concrete
+from mogp._checks import check_count, is_concrete, one_each
 from mogp.activations import Activation
 from mogp.limit._recursion import Layer
 
@@ -53,11 +53,7 @@ def numbers_of_jumps(
         return tuple(
             0 if layer.is_gaussian else _number(layer, activation, tolerance) for layer in layers
         )
-    given = list(num_jumps) if isinstance(num_jumps, Sequence) else [num_jumps] * len(layers)
-    if len(given) != len(layers):
-        raise ValueError(
-            f"num_jumps must be one number, or one a hidden layer ({len(layers)}), got {num_jumps}"
-        )
+    given = one_each("num_jumps", num_jumps, len(layers))
     return tuple(
         0 if layer.is_gaussian else check_count("num_jumps", num)
         for layer, num in zip(layers, given, strict=True)
@@ -69,6 +65,7 @@ def _number(layer: Layer, activation: Activation, tolerance: float) -> int:
         raise ValueError("num_jumps must be given where the parameters of a prior are traced")
     # The largest of `E φ⁴ / (E φ²)²` over variances; for ReLU it is the same at all.
     k = jnp.asarray(np.logspace(-4, 4, 17))
+    k = k[activation.quadrature_error(k) < 0.01]  # a quadrature may not resolve it at all
     kurtosis = jnp.maximum(activation.square_kernel(k, k, k) / activation.second_moment(k) ** 2, 1)
     return levy.num_jumps(
         layer.levy,

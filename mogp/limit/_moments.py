@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mogp._arrays import times
-from mogp._checks import check_count, check_key
+from mogp._arrays import as_inputs, times
+from mogp._checks import check_count, check_key, check_numbers
 from mogp.architecture import AbstractArchitecture
-from mogp.limit._arguments import as_points, check_numbers, named_options
+from mogp.limit._arguments import named_options
 from mogp.limit._dense import input_factor, propagate
-from mogp.limit._gaussian import gp_pair
+from mogp.limit._gaussian import check_resolved, gp_pair
 from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
 from mogp.limit._recursion import Layer, Pair, diffuse_step, gaussian_prefix, input_pair, layers_of
 
@@ -31,7 +31,8 @@ class Moments(NamedTuple):
             `Cov(Z_k(x)², Z_m(x')²)` for two outputs.
         kurtosis: `E Z⁴ / (E Z²)² = 3 E Σ² / (E Σ)²` at each point, of shape (n,).
         square_correlation: correlation of the squares of two outputs at a point, of shape (n,).
-        mean_error: Monte Carlo standard error of `mean`; 0 where it is exact.
+        mean_error: Monte Carlo standard error of `mean`, with that of the quadrature of activations
+            without closed forms; 0 where it is exact.
         variance_error: the same of `variance` and `square_covariance`, the larger one.
     """
 
@@ -85,16 +86,18 @@ def moments(
         >>> round(MoGP([priors.Gamma(2.0)]).moments(jnp.ones((1, 3))).kurtosis.item(), 6)
         12.0
     """
-    points, layers = as_points(x), layers_of(model)
+    points, layers = as_inputs("x", x), layers_of(model)
     n, samples = len(points), check_count("num_samples", num_samples)
     draws: tuple[tuple[LayerJumps, ...], Array] | None = None
     one = n == 1 and model.activation.positively_homogeneous()
     is_drawn = gaussian_prefix(layers) < len(layers) - 1 and not one
+    if not is_drawn and not one:
+        check_resolved(model, points, [*layers[:-1], layers[-1]._replace(location=1.0)])
     check_numbers(
         f"the moments of {n} points",
         (5 + is_drawn * 4 * samples) * n**2,
-        points,
         "fewer points or draws",
+        points.dtype,
     )
     if key is not None:
         check_key(key)
@@ -128,22 +131,26 @@ def _moments(
     factor, root = input_factor(model, x, first), len(draws[1]) ** 0.5
     mass, second = (jnp.where(jnp.isfinite(t), t, 0) for t in totals)  # the rest is known, below
 
-    def one(draw: tuple[tuple[LayerJumps, ...], Array]) -> tuple[Array, Array]:
+    def one(draw: tuple[tuple[LayerJumps, ...], Array]) -> tuple[Array, Array, Array]:
         kernel = propagate(model, first, factor, *draw).kernel
         diagonal = jnp.diagonal(kernel)
-        return _behind(model, layers[-1], (mass, second), Pair(diagonal, kernel, diagonal))
+        pair = Pair(diagonal, kernel, diagonal)
+        off = model.activation.quadrature_error(jnp.max(diagonal))
+        return *_behind(model, layers[-1], (mass, second), pair), off
 
-    means, variances = jax.lax.map(one, draws, batch_size=32)
+    means, variances, unresolved = jax.lax.map(one, draws, batch_size=32)
     mean = jnp.mean(means, 0)
-    off = means - mean[None]
-    diagonal = jnp.diagonal(off, axis1=1, axis2=2)
+    centred = means - mean[None]
+    diagonal = jnp.diagonal(centred, axis1=1, axis2=2)
     squares = {
-        "variance": variances + off**2,
+        "variance": variances + centred**2,
         "square_covariance": variances + diagonal[:, :, None] * diagonal[:, None, :],
     }
     estimates = {name: jnp.mean(s, 0) for name, s in squares.items()}
-    mean_error = jnp.std(means, 0) / root
-    error = jnp.maximum(*(jnp.std(s, 0) / root for s in squares.values()))
+    off = jnp.mean(unresolved)  # what the quadrature of the activation may be off, relatively
+    mean_error = jnp.std(means, 0) / root + off * jnp.abs(mean)
+    error = jnp.maximum(*(jnp.std(s, 0) / root + 2 * off * jnp.abs(jnp.mean(s, 0))
+                          for s in squares.values()))  # fmt: skip
     variance, square_covariance = estimates.values()
     infinite = [_is_infinite(model, layers, first.xx, order) for order in (1, 2)]
     by_order = [alone[:, None] & alone[None, :] for alone in infinite]

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mogp._checks import check_count, check_key
+from mogp._arrays import as_inputs
+from mogp._checks import check_count, check_key, check_numbers
 from mogp.architecture import AbstractArchitecture
-from mogp.limit._arguments import as_points, check_numbers, named_options, numbers_as_arrays
+from mogp.limit._arguments import named_options, numbers_as_arrays
 from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
 from mogp.limit._recursion import Pair, diffuse_step, input_pair, layers_of, precise_matmul
 
@@ -70,26 +71,29 @@ class Path(eqx.Module):
 
         None stands for `x` in place of `y`.
         """
-        left = as_points(x, self.in_size)
-        right = left if y is None else as_points(y, self.in_size, "y")
+        left = as_inputs("x", x, self.in_size)
+        right = left if y is None else as_inputs("y", y, self.in_size)
         what = f"the kernel matrix of {len(left)} and {len(right)} points"
-        check_numbers(what, len(left) * len(right), left, "kernel_product or blocks of points")
+        instead = "kernel_product or blocks of points"
+        check_numbers(what, len(left) * len(right), instead, left.dtype)
         return pair_of(self, left, right).xy
 
     def variance(self, x: ArrayLike) -> Float[Array, " n"]:
         """The diagonal of the kernel, of shape (n,), without the matrix."""
-        points = as_points(x, self.in_size)
+        points = as_inputs("x", x, self.in_size)
         return pair_of(self, points, points[:1]).xx
 
     def kernel_product(self, x: ArrayLike, vectors: Float[Array, "n k"]) -> Float[Array, "n k"]:
         """The kernel matrix times vectors of shape (n, k), without the matrix: `O(n)` memory."""
-        points = as_points(x, self.in_size)
+        points = as_inputs("x", x, self.in_size)
         if vectors.ndim != 2 or len(vectors) != len(points):
             raise ValueError(f"vectors must have shape ({len(points)}, k), got {vectors.shape}")
         return self._at(points, _product, vectors)
 
     def _at(self, x: ArrayLike, function: Callable[..., Any], *others: Array) -> Any:
-        return _compiled(function, numbers_as_arrays(self), as_points(x, self.in_size), *others)
+        return _compiled(
+            function, numbers_as_arrays(self), as_inputs("x", x, self.in_size), *others
+        )
 
 
 @named_options
@@ -137,7 +141,7 @@ def sample_path(
     by_jump, by_weight, by_bias = jax.random.split(key, 3)
     widths = (sizes[0], *(n + diffuse for n in num), sizes[1])
     size = sum(w * (1 + v) for v, w in itertools.pairwise(widths))
-    check_numbers(f"a path of widths {widths}", size, jnp.zeros(()), "fewer jumps")
+    check_numbers(f"a path of widths {widths}", size, "fewer jumps")
     weights, biases = _weights(widths, by_weight, by_bias)
     return Path(model, weights, biases, draw_jumps(layers, num, by_jump, ()), diffuse)
 

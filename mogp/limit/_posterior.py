@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mogp._checks import check_count, check_key
-from mogp.limit._arguments import as_points, check_numbers
+from mogp._arrays import as_inputs
+from mogp._checks import check_count, check_key, check_numbers
 
 
 @runtime_checkable
@@ -122,7 +122,8 @@ class Regression(eqx.Module):
         check_key(key)
         points, num = self._new(x), check_count("num_samples", num_samples)
         size = num * len(points) * self.y.shape[1]
-        check_numbers(f"{num} draws on {len(points)} points", size, self.x, "fewer draws or points")
+        what, instead = f"{num} draws on {len(points)} points", "fewer draws or points"
+        check_numbers(what, size, instead, self.x.dtype)
         return self._drawn(points, key, num)
 
     @abc.abstractmethod
@@ -132,7 +133,7 @@ class Regression(eqx.Module):
     def _drawn(self, x: Array, key: Array, num_samples: int) -> Array: ...
 
     def _new(self, x: ArrayLike) -> Array:
-        return as_points(x, self.x.shape[1]).astype(self.x.dtype)
+        return as_inputs("x", x, self.x.shape[1]).astype(self.x.dtype)
 
     def _left_out(self, solved: Array, variance: Array) -> LeaveOneOut:
         """From `(K + noise_scale² I)⁻¹ y`, and the variances of an observation given the others."""

@@ -9,16 +9,16 @@ from jax import Array
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.typing import ArrayLike
 
-from mogp._arrays import Real
-from mogp._checks import check_between, check_choice
+from mogp._arrays import Real, as_inputs, as_outputs
+from mogp._checks import check_choice, check_number, check_numbers
 from mogp.architecture import AbstractArchitecture
-from mogp.limit._arguments import as_observations, as_points, check_numbers, numbers_as_arrays
-from mogp.limit._gaussian import check_regime, gp_kernel, gp_pair
+from mogp.limit._arguments import numbers_as_arrays
+from mogp.limit._gaussian import check_regime, check_resolved, gp_kernel, gp_pair
 from mogp.limit._linalg import cholesky, definite_cholesky, inverse, log_normal, rounding
 from mogp.limit._low_rank import low_rank
 from mogp.limit._path import Path, pair_of
 from mogp.limit._posterior import Features, LeaveOneOut, Prediction, Regression
-from mogp.limit._recursion import Pair, input_pair, precise_matmul
+from mogp.limit._recursion import Pair, input_pair, layers_of, precise_matmul
 
 Source: TypeAlias = AbstractArchitecture | Features
 
@@ -70,13 +70,11 @@ def condition(
     """
     check_choice("method", method, ("dense", "low_rank"))
     source = source if path is None else path
-    points = as_points(x, source.in_size if isinstance(source, Features) else None)
-    check_between("noise_scale", noise_scale, 0)
-    if jnp.ndim(noise_scale) != 0:
-        raise ValueError(f"noise_scale must be one number, got shape {jnp.shape(noise_scale)}")
+    points = as_inputs("x", x, model=source)
+    check_number("noise_scale", noise_scale, 0)
     parameters = [leaf for leaf in jax.tree.leaves(source) if eqx.is_inexact_array(leaf)]
     dtype = jnp.result_type(points, *parameters)
-    targets = as_observations(y, len(points), dtype)
+    targets = as_outputs("y", y, len(points), dtype)
     data = points.astype(dtype), targets, jnp.asarray(noise_scale, dtype)
     if method == "low_rank":
         if not isinstance(source, Features):
@@ -91,11 +89,12 @@ def condition(
             "condition on a draw with path=model.sample_path(…), or sample the "
             "posterior with inference.nuts",
         )
+        check_resolved(source, points, layers_of(source))
     check_numbers(
         f"the kernel matrix of {len(points)} points, with its factor,",
         2 * len(points) ** 2,
-        targets,
         'method="low_rank" and a draw of sample_path',
+        dtype,
     )
     return _dense(numbers_as_arrays(source), *data)
 

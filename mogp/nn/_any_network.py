@@ -12,7 +12,7 @@ from jax import Array
 
 from mogp._checks import check_between
 from mogp.nn._evaluate import Evaluation, contractions
-from mogp.nn._groups import Group, Groups, trace
+from mogp.nn._groups import Group, Groups, numbers_along, trace
 from mogp.nn._marks import (
     Marked,
     Part,
@@ -288,14 +288,19 @@ def _scalings(model: Any, groups: Groups, marked: Sequence[Marked]) -> tuple[Sca
             places[owner].append((mark.array, mark.axis))
     found = []
     for number, eqn in enumerate(contractions(program.jaxpr.jaxpr)):
-        for use in program.scalings.get(id(eqn), ()):
-            marks = [(ours[g], tuple(nodes.tolist())) for g, nodes in use.nodes if g in ours]
+        for use in program.uses.get(id(eqn), ()):
+            consumed = set(use.contracted.atoms())
+            marks = tuple(
+                (ours[g], tuple(numbers_along(use.whole, atom).tolist()))
+                for g, atom in enumerate(program.atoms)
+                if g in ours and atom in consumed
+            )
             parts = tuple(
                 tuple(k for k, place in enumerate(places[g]) if place in use.origins)
                 for g, _ in marks
             )
             if marks:
-                found.append(Scaled(number, use.operand, use.axis, tuple(marks), parts))
+                found.append(Scaled(number, use.operand, use.number, marks, parts))
     return tuple(found)
 
 

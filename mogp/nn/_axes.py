@@ -110,10 +110,6 @@ class Axis:
             part.reasons |= self.reasons
         self.parts, self.is_product = tuple(parts), is_product
 
-    def _equate(self, other: "Axis") -> None:
-        if self is not other:
-            self._same = other
-
 
 def product(factors: Sequence[Axis]) -> Axis:
     """The axis that runs over all factors, the last one fastest."""
@@ -168,7 +164,7 @@ def unify(first: Axis, second: Axis) -> None:
     if not first.parts:
         for reason in first.reasons:
             second.freeze(reason)
-        first._equate(second)
+        first._same = second
         return
     pairs = _aligned(first, second)
     if pairs is None:
@@ -177,7 +173,9 @@ def unify(first: Axis, second: Axis) -> None:
         return
     for one, other in pairs:
         unify(one, other)
-    first.find()._equate(second.find())
+    first, second = first.find(), second.find()
+    if first is not second:
+        first._same = second
 
 
 def _aligned(first: Axis, second: Axis) -> list[tuple[Axis, Axis]] | None:

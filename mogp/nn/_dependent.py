@@ -8,15 +8,14 @@ from typing import Any, ClassVar, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mogp._arrays import Real
-from mogp._checks import check_count, check_key
+from mogp._checks import check_count, check_key, check_numbers, one_each
 from mogp.activations import Activation
 from mogp.architecture import AbstractArchitecture
-from mogp.nn._inputs import add_row, as_inputs, check_size, scale_row
+from mogp.nn._inputs import add_row, as_inputs, scale_row
 from mogp.nn._nodes import AbstractNetwork, AbstractNodes, standard_normal, start_variances
 from mogp.priors import Prior
 
@@ -246,7 +245,7 @@ def network(
     sizes = check_count("in_size", in_size), *widths, check_count("out_size", out_size)
     check_key(key)
     pairs = list(itertools.pairwise(sizes))
-    check_size("the network", sum(n * (m + 1) for m, n in pairs) + sum(widths), "smaller widths")
+    check_numbers("the network", sum(n * (m + 1) for m, n in pairs) + sum(widths), "smaller widths")
     keys = iter(jax.random.split(key, 3 * len(sizes)))
     weights = [jax.random.normal(next(keys), (n, m)) for m, n in pairs]
     biases = [jax.random.normal(next(keys), (n,)) for n in sizes[1:]]
@@ -284,10 +283,4 @@ def check_widths(width: int | Sequence[int], depth: int) -> tuple[int, ...]:
         >>> nn.check_widths(30, depth=2)
         (30, 30)
     """
-    several = isinstance(width, Sequence) or np.ndim(width) == 1
-    widths = list(width) if several else [width] * depth  # type: ignore[arg-type]
-    if len(widths) != depth:
-        raise ValueError(
-            f"width must be one number, or one for each hidden layer ({depth}), got {width}"
-        )
-    return tuple(check_count("width", each) for each in widths)
+    return tuple(check_count("width", each) for each in one_each("width", width, depth))

@@ -157,35 +157,20 @@ def groups(model: Any, *inputs: Any) -> Groups:
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """An operand of an equation whose entries along an axis are multiplied by `√λ` of their nodes.
-
-    Attributes:
-        operand: the number of the operand.
-        axis: its axis.
-        nodes: for each group that meets it, its number and that of the node of each entry, or -1.
-        origins: the places in the arrays of the model that it is contracted with.
-    """
-
-    operand: int
-    axis: int
-    nodes: tuple[tuple[int, np.ndarray], ...]
-    origins: frozenset[tuple[int, int]]
-
-
-@dataclass(frozen=True)
 class Trace:
-    """A model as a program, with what multiplies what by node variances.
+    """A model as a program.
 
     Attributes:
         jaxpr: the program, whose arguments are the arrays of the model and the inputs.
         groups: its node groups.
-        scalings: for each equation that consumes nodes, by identity, what is scaled in it.
+        atoms: the axis of each group.
+        uses: for each equation that consumes nodes, by identity, the contractions with weights.
     """
 
     jaxpr: Any
     groups: Groups
-    scalings: dict[int, tuple[Scaling, ...]]
+    atoms: list[Axis]
+    uses: dict[int, list[Use]]
 
 
 def trace(model: Any, inputs: tuple[Any, ...]) -> Trace:
@@ -212,12 +197,7 @@ def trace(model: Any, inputs: tuple[Any, ...]) -> Trace:
     paths = [jax.tree_util.keystr(path) for path, _ in with_paths]
     found, atoms = _sorted_out(params, paths, follower)
     shapes = jax.tree.map(lambda a: jax.eval_shape(jnp.asarray, a), inputs)
-    found = replace(found, inputs=shapes)
-    scalings = {
-        identity: tuple(scaling for use in uses if (scaling := _scaling(use, atoms)).nodes)
-        for identity, uses in follower.uses.items()
-    }
-    return Trace(closed, found, scalings)
+    return Trace(closed, replace(found, inputs=shapes), atoms, follower.uses)
 
 
 def _sorted_out(
@@ -259,16 +239,6 @@ def _place(
     nodes = numbers_along(params[number].axes[axis], atom)
     plain = len(nodes) == atom.size and bool((nodes == np.arange(atom.size)).all())
     return Place(paths[number], axis, None if plain else tuple(nodes.tolist()))
-
-
-def _scaling(use: Use, atoms: Sequence[Axis]) -> Scaling:
-    consumed = set(use.contracted.atoms())
-    nodes = tuple(
-        (group, numbers_along(use.whole, atom))
-        for group, atom in enumerate(atoms)
-        if atom in consumed
-    )
-    return Scaling(use.operand, use.number, nodes, use.origins)
 
 
 def numbers_along(axis: Axis, atom: Axis) -> np.ndarray:

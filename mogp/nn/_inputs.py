@@ -1,13 +1,11 @@
-"""What a layer is given: its inputs, its sizes, and rows that go with every input."""
-
-from typing import Any
+"""What a layer is given: its inputs, and rows that go with every input."""
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mogp._checks import check_between, check_last_axis, check_memory
+from mogp._checks import check_last_axis
 
 
 def as_inputs(x: ArrayLike, like: Array) -> Array:
@@ -25,18 +23,6 @@ def as_inputs(x: ArrayLike, like: Array) -> Array:
         raise ValueError(f"x must hold real numbers, got {array.dtype}")
     keeps = has_precision and jnp.issubdtype(array.dtype, jnp.floating)
     return jnp.asarray(array, None if keeps else like.dtype)
-
-
-def check_scale(value: Any) -> None:
-    """Raise unless an initial scale is one positive number."""
-    check_between("init_scale", value, 0)
-    if np.ndim(value):
-        raise ValueError(f"init_scale must be one number, got shape {np.shape(value)}")
-
-
-def check_size(name: str, count: int, instead: str) -> None:
-    """Raise if `count` numbers of the default precision are more than the memory holds."""
-    check_memory(name, count * jnp.result_type(float).itemsize, instead)
 
 
 def add_row(x: Array, row: Array) -> Array:

@@ -6,8 +6,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mogp import activations
-from mogp._checks import check_count, check_key
-from mogp.nn._inputs import as_inputs, check_scale, check_size
+from mogp._checks import check_count, check_key, check_number, check_numbers
+from mogp.nn._inputs import as_inputs
 
 
 class MeanFieldLayer(eqx.Module):
@@ -54,9 +54,9 @@ class MeanFieldLayer(eqx.Module):
     ) -> None:
         d, size = check_count("in_size", in_size), check_count("out_size", out_size)
         m = check_count("width", width)
-        check_scale(init_scale)
+        check_number("init_scale", init_scale, 0)
         check_key(key)
-        check_size("the layer", m * (d + size), "a smaller width")
+        check_numbers("the layer", m * (d + size), "a smaller width")
         self.activation = activations.get(activation)
         first, second = jax.random.split(key)
         self.directions = init_scale * jax.random.normal(first, (m, d))

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mogp import activations
 from mogp._arrays import safe_sqrt
-from mogp._checks import check_choice, check_count, check_key
+from mogp._checks import check_choice, check_count, check_key, check_number, check_numbers
 from mogp.nn._covariance import AbstractCovariance, Diagonal, Full, LowRank, by_name, replaced
-from mogp.nn._inputs import as_inputs, check_scale, check_size, scale_row
+from mogp.nn._inputs import as_inputs, scale_row
 from mogp.nn._nodes import INIT_VARIANCES, AbstractNodes, standard_normal, start_variances
 from mogp.nn._unit_scale import Scales, unit_scales
 from mogp.priors import Prior
@@ -124,14 +124,14 @@ class GMLayer(AbstractNodes):
         numbers = 2 * d + d * size + size + r * (d + size)
         if covariance == "full":
             numbers = (d + size) * (d + size + 1)
-        check_size("the layer", k * numbers, "fewer components, or a diagonal covariance")
+        check_numbers("the layer", k * numbers, "fewer components, or a diagonal covariance")
         self.compute_dtype = _check_dtype(compute_dtype)
         self.activation = activations.get(activation)
         if isinstance(init_scale, str):
             check_choice("init_scale", init_scale, ("unit",))
             gamma = unit_scales(self.activation, d, k if prior is None else 1)
         else:
-            check_scale(init_scale)
+            check_number("init_scale", init_scale, 0)
             gamma = Scales(*[float(init_scale)] * 4)
 
         keys = jax.random.split(key, 3)

@@ -1,6 +1,6 @@
 """Layers of nodes inside any Equinox module: found, exchanged, cut, and what is a parameter."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -160,17 +160,21 @@ def flow(model: Any, x: ArrayLike) -> tuple[tuple[Array, Array], ...]:
     if isinstance(model, AbstractNetwork):
         return model.flow(x)
     units = [unit for unit in jax.tree.leaves(model, is_leaf=_is_unit) if _is_unit(unit)]
-    seen = _Seen()
-    taps = iter([_Tap(unit, seen, i) for i, unit in enumerate(units)])
+    seen: list[tuple[int, Array, Array]] = []
+    taps = iter([_Tap(unit, i, seen.append) for i, unit in enumerate(units)])
     tapped = jax.tree.map(
         lambda unit: next(taps) if _is_unit(unit) else unit, model, is_leaf=_is_unit
     )
     tapped(x)
-    if sorted(seen.calls) != list(range(len(units))):
-        raise ValueError("model must call each of its layers of nodes once, got a layer not called")
+    called = sorted(number for number, _, _ in seen)
+    if called != list(range(len(units))):
+        raise ValueError(
+            f"model must call each of its layers of nodes once, got calls of {called} of 0 … "
+            f"{len(units) - 1}"
+        )
     found: list[tuple[Array, Array]] = []
-    for i, unit in enumerate(units):
-        inputs, outputs = seen.calls[i]
+    for number, inputs, outputs in sorted(seen, key=lambda call: call[0]):
+        unit = units[number]
         network = isinstance(unit, AbstractNetwork)
         found += unit.flow(inputs) if network else [(inputs, outputs)]
     return tuple(found)
@@ -306,23 +310,14 @@ def _none_of(spec: Any) -> Any:
     return jax.tree.map(lambda _: False, spec)
 
 
-class _Seen:
-    """What taps have seen: inputs and outputs by number of the unit."""
-
-    def __init__(self) -> None:
-        self.calls: dict[int, tuple[Array, Array]] = {}
-
-
 class _Tap(eqx.Module):
     """A module in a network's place that records what goes through it."""
 
     unit: Any
-    seen: _Seen = eqx.field(static=True)
     number: int = eqx.field(static=True)
+    record: Callable[[tuple[int, Array, Array]], None] = eqx.field(static=True)
 
     def __call__(self, x: Array, *args: Any, **kwargs: Any) -> Array:
-        if self.number in self.seen.calls:
-            raise ValueError("model must call each of its layers of nodes once, got two calls")
         outputs: Array = self.unit(x, *args, **kwargs)
-        self.seen.calls[self.number] = x, outputs
+        self.record((self.number, x, outputs))
         return outputs

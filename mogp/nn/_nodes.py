@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from numpyro.distributions import Distribution
 
-from mogp._checks import check_choice, check_count, check_key
-from mogp.nn._inputs import check_size
+from mogp._checks import check_choice, check_count, check_key, check_numbers
 from mogp.priors import Prior, has_density, log_density_of_log, sample_log
 
 INIT_VARIANCES = ("prior", "equal")
@@ -256,7 +255,7 @@ def start_variances(
         raise ValueError(f"prior must be a Prior of mogp.priors, got {prior!r}")
     width = check_count("width", width)
     check_key(key)
-    check_size("the layer", width, "a smaller width")
+    check_numbers("the layer", width, "a smaller width")
     law = prior.at_width(width)
     if init_variances == "equal" and has_density(law):
         return jnp.full((width,), -math.log(width), jnp.result_type(float))

@@ -10,8 +10,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray
 
 from mogp import activations
-from mogp._checks import check_choice, check_count, check_inputs, check_key
-from mogp.nn._inputs import check_size
+from mogp._arrays import as_inputs
+from mogp._checks import check_choice, check_count, check_key, check_numbers
 from mogp.nn._mean_field import MeanFieldLayer
 from mogp.nn._mixture import COVARIANCES, GMLayer, check_rank
 
@@ -59,7 +59,7 @@ def gm_particles(layer: GMLayer, num: int, *, key: PRNGKeyArray) -> Neurons:
         raise ValueError(f"layer must be an nn.GMLayer, got {type(layer).__name__}")
     m, k = check_count("num", num), layer.components
     check_key(key)
-    check_size("the neurons", m * (layer.in_size + layer.out_size), "a smaller num")
+    check_numbers("the neurons", m * (layer.in_size + layer.out_size), "a smaller num")
     of_omega, of_beta = layer.square_roots()
     order, noise = jax.random.split(key)
     component = jax.random.permutation(order, k)[jnp.arange(m) % k]
@@ -103,8 +103,7 @@ def to_mean_field(layer: GMLayer, width: int, *, key: PRNGKeyArray) -> MeanField
     like = MeanFieldLayer(
         layer.in_size, layer.out_size, width, activation=layer.activation, key=key
     )
-    result: MeanFieldLayer = eqx.tree_at(lambda m: (m.directions, m.amplitudes), like, neurons)
-    return result
+    return eqx.tree_at(lambda m: (m.directions, m.amplitudes), like, neurons)
 
 
 def fit_mixture(
@@ -162,9 +161,10 @@ def fit_mixture(
             "directions and amplitudes must have shapes (m, d) and (L, m), got "
             f"{np.shape(directions)} and {np.shape(amplitudes)}"
         )
-    for name, array in zip(("directions", "amplitudes"), neurons, strict=True):
-        check_inputs(name, array)
-    beta, omega = (np.asarray(a, float) for a in neurons)
+    beta, omega = (
+        np.asarray(as_inputs(name, array), float)
+        for name, array in zip(("directions", "amplitudes"), neurons, strict=True)
+    )
     check_key(key)
     check_choice("covariance", covariance, COVARIANCES)
     (num, d), size = beta.shape, omega.shape[1]

@@ -49,18 +49,14 @@ def resized(model: Any, changes: Sequence[Change], guess: bool) -> Any:
             for change in changes
             if change.path.startswith(prefix)
         ]
-        if not mine:
-            return node
-        if not isinstance(node, eqx.Module):
-            return (
-                jax.tree_util.tree_map_with_path(
-                    lambda below, child: one((*path, *below), child),
-                    node,
-                    is_leaf=lambda child: child is not node,
-                )
-                if isinstance(node, tuple | list | dict)
-                else node
+        if mine and isinstance(node, tuple | list | dict):
+            return jax.tree_util.tree_map_with_path(
+                lambda below, child: one((*path, *below), child),
+                node,
+                is_leaf=lambda child: child is not node,
             )
+        if not mine or not isinstance(node, eqx.Module):
+            return node
         fields = {
             field.name: one((*path, jax.tree_util.GetAttrKey(field.name)), value)
             for field in dataclasses.fields(node)
@@ -110,24 +106,17 @@ def _group_norm(node: Any, changes: Sequence[Change]) -> dict[str, Any]:
 
 def _attention(node: Any, changes: Sequence[Change]) -> dict[str, Any]:
     heads = _count(changes, ".value_proj.weight", 0, node.num_heads)
-    made, taken = (
-        dict(zip(("query", "key", "value", "output"), sizes, strict=True))
-        for sizes in zip(
-            *(
-                getattr(node, f"{name}_proj").weight.shape
-                for name in ("query", "key", "value", "output")
-            ),
-            strict=True,
-        )
+    query, key, value = (
+        getattr(node, f"{name}_proj").weight.shape for name in ("query", "key", "value")
     )
     return {
         "num_heads": heads,
-        "query_size": taken["query"],
-        "key_size": taken["key"],
-        "value_size": taken["value"],
-        "output_size": made["output"],
-        "qk_size": made["query"] // heads,
-        "vo_size": made["value"] // heads,
+        "query_size": query[1],
+        "key_size": key[1],
+        "value_size": value[1],
+        "output_size": len(node.output_proj.weight),
+        "qk_size": query[0] // heads,
+        "vo_size": value[0] // heads,
     }
 
 

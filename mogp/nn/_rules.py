@@ -32,7 +32,7 @@ _REDUCTIONS = frozenset((
     "argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod",
     "reduce_sum",
 ))
-_RUNNING = frozenset(("cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"))
+_RUNNING = frozenset(("cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "rev"))
 # fmt: on
 
 
@@ -102,7 +102,8 @@ def _reduced(eqn: Any, inputs: list[Value], shape: tuple[int, ...]) -> Value:  #
 
 
 def _running(eqn: Any, inputs: list[Value], shape: tuple[int, ...]) -> Value:  # noqa: ARG001
-    inputs[0].freeze(f"{eqn.primitive.name} runs along it", eqn.params["axis"])
+    along = eqn.params["dimensions"] if "dimensions" in eqn.params else (eqn.params["axis"],)
+    inputs[0].freeze(f"{eqn.primitive.name} runs along it", *along)
     return inputs[0]
 
 
@@ -163,11 +164,6 @@ def _transposed(eqn: Any, inputs: list[Value], shape: tuple[int, ...]) -> Value:
     return inputs[0].select(eqn.params["permutation"])
 
 
-def _reversed(eqn: Any, inputs: list[Value], shape: tuple[int, ...]) -> Value:  # noqa: ARG001
-    inputs[0].freeze("it is reversed", *eqn.params["dimensions"])
-    return inputs[0]
-
-
 def _concatenated(eqn: Any, inputs: list[Value], shape: tuple[int, ...]) -> Value:
     along, found = eqn.params["dimension"], fresh(shape)
     for i in range(len(shape)):
@@ -193,12 +189,10 @@ def _padded(eqn: Any, inputs: list[Value], shape: tuple[int, ...]) -> Value:
 
 
 def _sliced(eqn: Any, inputs: list[Value], shape: tuple[int, ...]) -> Value:
-    names = ("start_indices", "limit_indices")
-    starts, ends = (eqn.params[name] for name in names)
+    starts, ends = eqn.params["start_indices"], eqn.params["limit_indices"]
     strides, found = eqn.params["strides"] or (1,) * len(shape), inputs[0]
-    for i, (start, end, stride) in enumerate(zip(starts, ends, strides, strict=True)):
-        part = _part(found.axes[i], start, end, stride)
-        found = found.put(i, part, found.origins[i])
+    for i, place in enumerate(zip(starts, ends, strides, strict=True)):
+        found = found.put(i, _part(found.axes[i], *place), found.origins[i])
     return found
 
 
@@ -263,7 +257,6 @@ _NAMED: dict[str, Callable[..., Value | list[Value]]] = {
     "iota": _numbered,
     "pad": _padded,
     "reshape": _reshaped,
-    "rev": _reversed,
     "slice": _sliced,
     "sort": _sorted,
     "split": _split,

@@ -1,9 +1,8 @@
-"""What a fraction of the nodes of a layer is, in nodes; and how results of the room print."""
+"""What a fraction of the nodes of a layer is, in nodes."""
 
 import math
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 
 from mogp._checks import check_count
@@ -72,8 +71,3 @@ def is_real(value: Any) -> bool:
     """Whether a value is one real number, and neither a boolean nor a text."""
     array = np.asarray(value)
     return array.ndim == 0 and array.dtype.kind in "iuf"
-
-
-def shapes(result: Any) -> str:
-    """How a result prints: with the shapes of its arrays."""
-    return eqx.tree_pformat(result)

@@ -454,10 +454,10 @@ class Own(inference.Likelihood):
         ({"model": MoGP([priors.Horseshoe()])}, r"must be a network, got a MoGP: model.network\("),
         ({"optimizer": 0.1}, "optimizer must be an Optax transformation, .* got 0.1"),
         ({"optimizer": "adam"}, "optimizer must be an Optax transformation"),
-        ({"key": 0}, r"key must be one random key, jax.random.key\(0\) for example, got 0"),
-        ({"key": jax.random.split(jax.random.key(0))}, r"key must be one random key.*shape \(2,\)"),
+        ({"key": 0}, r"key must be a random key, got 0: use jax\.random\.key\(0\)"),
+        ({"key": jax.random.split(jax.random.key(0))}, r"one random key, got \(2,\) of them"),
         ({"y": jnp.full(600, 1j)}, "y must be real numbers, got complex"),
-        ({"x": jnp.full((600, 2), 1j)}, "x must be floating point, got complex"),
+        ({"x": jnp.full((600, 2), 1j)}, "x must be real numbers, got complex"),
         ({"y": ["a"] * 600}, "y must be an array of numbers"),
         ({"y": None}, "y must be an array of numbers"),
         *(

@@ -30,14 +30,14 @@ def standard_error(draws):
 )
 def test_draws_on_many_points_of_few_kinds(prior, dtype, key):
     """Singular kernels: points that repeat, and lines; equal points have equal values."""
-    line = jnp.linspace(-1, 1, 150, dtype=dtype)[:, None]
+    line = jnp.linspace(-1, 1, 60, dtype=dtype)[:, None]
     x = jnp.concatenate([line, line, jnp.full_like(line, 0.25)])
     model = MoGP([prior, prior], bias_scale=1.0)
     draws = model.sample_prior(x, key=key, num_samples=2, num_jumps=20)[..., 0]
     tolerance = 1e-4 if dtype == jnp.float64 else 0.1
     scale = jnp.max(jnp.abs(draws), 1)
-    assert jnp.all(jnp.abs(draws[:, :150] - draws[:, 150:300]) < tolerance * scale[:, None])
-    assert jnp.all(jnp.ptp(draws[:, 300:], 1) < tolerance * scale)
+    assert jnp.all(jnp.abs(draws[:, :60] - draws[:, 60:120]) < tolerance * scale[:, None])
+    assert jnp.all(jnp.ptp(draws[:, 120:], 1) < tolerance * scale)
 
 
 @pytest.mark.statistical
@@ -109,7 +109,7 @@ def test_exact_moments_of_the_kernel(name, key):
     assert_close(measure.moment(1.0), first, 1e-12)
     if second is not None:
         assert_close(measure.moment(2.0), second, 1e-12)
-    for model, (q, s) in moment_models(name):
+    for model, (q, s) in moment_models(name)[::3]:  # depths 1 and 4
         exact = model.moments(ONE, key=key, num_samples=1, num_jumps=1)
         assert_close(exact.mean.item(), q, 1e-12)
         assert_close(exact.variance.item(), s - q**2, 1e-11)
@@ -304,7 +304,9 @@ MODEL = MoGP([priors.Horseshoe()])
     [
         bad(lambda k: MODEL.sample_kernel(ONE, key=k, num_jumps=0), "num_jumps must be"),
         bad(lambda k: MODEL.sample_kernel(ONE, key=k, num_jumps=2.5), "num_jumps must be"),
-        bad(lambda k: MODEL.sample_kernel(ONE, key=k, num_jumps=(3, 4)), "one a hidden layer"),
+        bad(
+            lambda k: MODEL.sample_kernel(ONE, key=k, num_jumps=(3, 4)), "one for each hidden layer"
+        ),
         bad(lambda k: MODEL.sample_kernel(ONE, key=k, num_samples=0), "num_samples must be"),
         bad(lambda k: MODEL.sample_kernel(ONE, key=k, tolerance=0.0), "tolerance must be"),
         bad(lambda k: MODEL.sample_prior(ONE, key=k, num_outputs=0), "num_outputs must be"),

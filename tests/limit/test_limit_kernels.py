@@ -83,7 +83,7 @@ def test_gp_kernel(activation, mean):
 @pytest.mark.parametrize("activation", ["relu", "erf", "leaky_relu", "tanh"])
 def test_gradients_at_equal_inputs(activation):
     """By symmetry `∂K(x, y)/∂x` at `y = x` is half the gradient of the variance."""
-    model = MoGP([GP, GP, GP], activation, weight_scale=1.4, bias_scale=0.3)
+    model = MoGP([GP, GP], activation, weight_scale=1.4, bias_scale=0.3)
 
     @jax.jit
     def slopes(x):

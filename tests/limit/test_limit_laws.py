@@ -10,7 +10,9 @@ from closeness import assert_close
 from oracles import needs_x64
 from scipy import stats
 
-from mogp import MoGP, limit, priors
+from mogp import MoGP, activations, levy, limit, priors
+from mogp.limit._dense import error_behind
+from mogp.limit.layers import Layer
 
 GP = priors.Deterministic()
 X = np.array([[1.0, 2.0], [0.5, -1.0], [-3.0, 0.2]])
@@ -26,6 +28,55 @@ def test_characteristic_function_of_the_horseshoe():
     t = jnp.array([0.01, 0.5, 3.0, 40.0])
     model = MoGP([priors.Horseshoe()])
     assert_close(model.characteristic_function(ONE, t), np.exp(-t / 2), 1e-10)
+
+
+@needs_x64
+@pytest.mark.parametrize("scale", [0.5, 5.0, 20.0])
+def test_characteristic_function_of_waves(scale):
+    """`E |sin(s ε)| = 2/π - 4/π Σ_k exp(-2 k² s²) / (4 k² - 1)`, with the nodes that it takes."""
+    model = MoGP([priors.Horseshoe()], jnp.sin, weight_scale=(scale, 1.0))
+    k = np.arange(1, 50)
+    mean = (2 - 4 * np.sum(np.exp(-2 * (k * scale) ** 2) / (4 * k**2 - 1))) / math.pi
+    exact = math.exp(-math.sqrt(math.pi / 2) * mean)
+    assert abs(model.characteristic_function(ONE, 1.0) - exact) < 1e-5
+    traced = jax.jit(lambda x: model.characteristic_function(x, 1.0))(ONE)
+    assert jnp.isnan(traced) if scale == 20 else abs(traced - exact) < 1e-5 or jnp.isnan(traced)
+
+
+def test_what_a_quadrature_does_not_resolve_is_refused():
+    """Under jit nothing can be refused; so the functions ask before what they compile."""
+    wave, flat = (MoGP([p], jnp.sin, weight_scale=40.0) for p in (priors.Gamma(1.0), GP))
+    for call in (
+        lambda: limit.gp_kernel(flat, ONE),
+        lambda: limit.gp_kernel(flat, ONE / 100, ONE),
+        lambda: limit.gp_variance(flat, ONE),
+        lambda: flat.condition(ONE, [1.0], noise_scale=1.0),
+        lambda: flat.characteristic_function(ONE, 1.0),
+        lambda: wave.moments(ONE),
+    ):
+        with pytest.raises(ValueError, match=r"num_nodes must be above 64 .* does not resolve"):
+            call()
+    fast = MoGP([priors.Horseshoe()], jnp.sin, weight_scale=(1000.0, 1.0))
+    with pytest.raises(ValueError, match=r"varies too fast at x, is off by .* with 25600 nodes"):
+        fast.characteristic_function(ONE, 1.0)
+
+
+@needs_x64
+def test_errors_of_draws_have_that_of_the_quadrature():
+    """A layer with a diffuse part alone, against `E sin² = (1 - exp(-2 k)) / 2`."""
+    wave, k = activations.Quadrature(jnp.sin), jnp.array([0.1, 4.0, 30.0, 144.0, 400.0, 3e3])
+    layer = Layer(0.0, levy.NoJumps(), 1.0, 0.0)
+    diffuse = limit.LayerJumps(jnp.zeros(0), jnp.ones(()), jnp.zeros(()))
+
+    @jax.jit
+    def values(k):
+        error = error_behind(layer, diffuse, wave, k, jnp.zeros((0, len(k))), jnp.zeros(len(k)))
+        return wave.second_moment(k), error
+
+    second, error = values(k)
+    assert np.all(np.abs(second - (1 - np.exp(-2 * k)) / 2) <= error + 1e-12)
+    assert error[0] < 1e-12
+    assert error[-1] > 0.01
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Networks in plain Equinox, as users write them, with an input of each."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from equinox import nn
 
-KEY = jax.random.key(7)
+KEY = jax.random.key(7, impl="rbg")  # the generator that compiles in a tenth of the time
 
 
 def keys(number):
@@ -94,7 +96,7 @@ class VGG(eqx.Module):
 
 
 class ResNet(eqx.Module):
-    """Three stages, the second and third of half the size and twice the channels."""
+    """Two stages, the second of half the size and twice the channels."""
 
     first: nn.Conv2d
     blocks: list
@@ -104,7 +106,7 @@ class ResNet(eqx.Module):
         k = iter(keys(40))
         self.first = nn.Conv2d(3, 4, 3, padding=1, key=next(k))
         self.blocks, channels = [], 4
-        for size in (4, 8, 16):
+        for size in (4, 8):
             for stride in (1 if size == 4 else 2, 1):
                 shortcut = None
                 if stride == 2:
@@ -113,7 +115,7 @@ class ResNet(eqx.Module):
                 two = nn.Conv2d(size, size, 3, padding=1, key=next(k))
                 self.blocks.append((one, BatchNorm(size), two, BatchNorm(size), shortcut))
                 channels = size
-        self.head = nn.Linear(16, 5, key=next(k))
+        self.head = nn.Linear(8, 5, key=next(k))
 
     def __call__(self, x):
         x = jax.nn.relu(self.first(x))
@@ -267,7 +269,7 @@ NETWORKS = {
     "residual": (ResidualMLP, (3,), (8, 16, 16)),
     "lenet": (LeNet5, (1, 28, 28), (6, 10, 30)),
     "vgg": (VGG, (3, 8, 8), (6, 8, 10)),
-    "resnet": (ResNet, (3, 8, 8), (4, 4, 4, 8, 8, 8, 16, 16, 16)),
+    "resnet": (ResNet, (3, 6, 6), (4, 4, 4, 8, 8, 8)),
     "separable": (Separable, (3, 10, 10), (12, 6)),
     "unet": (UNet, (3, 8, 8), (8, 12, 6)),
     "mixer": (Mixer, (9, 12), (16, 20, 24)),
@@ -279,8 +281,9 @@ NETWORKS = {
 }
 
 
+@functools.cache
 def made(name):
-    """A network and an input for it."""
+    """A network and an input for it, drawn as one compiled function."""
     make, shape, _ = NETWORKS[name]
     x = jnp.arange(5) if shape is None else jax.random.normal(KEY, shape)
-    return make(), x
+    return eqx.filter_jit(make)(), x

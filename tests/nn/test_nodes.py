@@ -10,6 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from closeness import assert_close
+from own_layers import FixedBumps
 from scipy import stats
 
 from mogp import MoGP, limit, nn, priors
@@ -28,46 +29,15 @@ class OwnPrior(priors.Prior):
         return dist.Gamma(self.shape, self.shape * width)
 
 
-class Bumps(nn.AbstractNodes):
-    """A user's layer: bumps with random heights, whose `widths` are not trained."""
-
-    centres: jax.Array
-    weights: jax.Array
-    widths: jax.Array
-    log_variances: jax.Array
-    prior: priors.Prior
-    prior_width: int = eqx.field(static=True)
-    constants = ("widths",)
-
-    def bumps(self, x):
-        apart = x[..., None, :] - self.centres.reshape((1,) * (x.ndim - 1) + self.centres.shape)
-        return jnp.exp(-jnp.sum((apart / self.widths) ** 2, -1))
-
-    def __call__(self, x, *, key=None):  # noqa: ARG002
-        return self.bumps(x) @ (self.root_variances()[:, None] * self.weights)
-
-    def outgoing(self):
-        return self.weights
-
-    def with_outgoing(self, weights):
-        return eqx.tree_at(lambda layer: layer.weights, self, weights)
-
-    def take(self, kept):
-        return self.take_fields(kept, "centres", "weights")
-
-    def contributions(self, x):
-        return self.norms() * jnp.sum(self.bumps(x) ** 2, axis=0)
-
-
 def bumps(key, prior=OwnPrior(2.0), number=4):  # noqa: B008
     keys = jax.random.split(key, 3)
-    return Bumps(
+    return FixedBumps(
         jax.random.normal(keys[0], (number, 3)),
         jax.random.normal(keys[1], (number, 2)),
-        jnp.asarray(1.5),
         nn.start_variances(prior, number, key=keys[2]),
         prior,
         number,
+        jnp.asarray(1.5),
     )
 
 
@@ -253,7 +223,7 @@ def test_flow_of_a_module_of_single_inputs_and_of_wrong_ones(models):
     assert_close(outputs, layer(jnp.tanh(X)), 1e-10, 1e-12)
 
     class Wrong(eqx.Module):
-        layer: Bumps
+        layer: FixedBumps
         times: int
 
         def __call__(self, x):
@@ -292,7 +262,7 @@ def test_what_is_trainable(models):
     spec = nn.trainable(models["own in a chain"])
     own = spec.layers[2]
     assert own.centres and own.weights and own.log_variances  # noqa: PT018
-    assert not own.widths
+    assert not own.breadth
     assert not any(jax.tree.leaves(own.prior))
     assert spec.layers[0].linear.weight
 
@@ -380,7 +350,7 @@ def test_refitting_adds_the_design_times_the_change(name, layers, key):
     layer, x = layers[name]
     if name == "own":
         for call in (lambda: layer.design(x), lambda: layer.refitted(x)):
-            with pytest.raises(ValueError, match="needs Bumps to define design and refitted"):
+            with pytest.raises(ValueError, match="needs FixedBumps to define design and refitted"):
                 call()
         return
 

@@ -220,7 +220,7 @@ def test_stacks_are_pruned_as_their_networks(stack, repair):
         ({"keep": ["a"]}, r"keep must be in \(0, 1\], got a"),
         ({"importance": "random", "key": 0}, r"got 0: use jax\.random\.key\(0\)"),
         ({"importance": ["norm"]}, "importance must be one of"),
-        ({"x": X + 1j}, "x must be floating point, got complex"),
+        ({"x": X + 1j}, "x must be real numbers, got complex"),
         ({"x": X[None]}, r"x must have shape \(n, 6\)"),
         ({"y": Y[:, None]}, r"y must have shape \(64,\), one label a row"),
         ({"y": Y + 0.0}, "y must be integer class labels, got float"),

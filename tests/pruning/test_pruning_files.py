@@ -206,7 +206,7 @@ def test_mistakes_with_files(tmp_path):
     with pytest.raises(ValueError, match="must be one network, got a stack"):
         pruning.save(stack, tmp_path / "a.npz")
     with pytest.raises(
-        ValueError, match="x must be given, a batch of inputs: Bumps has no in_size"
+        ValueError, match="x must be given, a batch of inputs: RepairedBumps has no in_size"
     ):
         pruning.save(build("own layer"), tmp_path / "a.stablehlo")
     layer = build("own layer")

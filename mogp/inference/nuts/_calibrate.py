@@ -9,9 +9,9 @@ import numpy as np
 from jax import Array
 from numpyro.infer import NUTS, Predictive, init_to_sample
 
-from mogp._checks import check_count
+from mogp._arrays import as_inputs
+from mogp._checks import check_count, check_key
 from mogp.architecture import AbstractArchitecture
-from mogp.inference._data import as_inputs, check_key
 from mogp.inference._likelihoods import Likelihood, likelihood_of
 from mogp.inference.nuts._setup import Setup, Values, check_model, setup_of
 
@@ -85,7 +85,7 @@ def calibrate(
 
     check_model(model)
     check_key(key)
-    x = as_inputs("x", x, 2)
+    x = as_inputs("x", x)
     for name, value in (
         ("num_replications", num_replications),
         ("num_samples", num_samples),

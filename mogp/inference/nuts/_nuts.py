@@ -16,9 +16,10 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution
 
-from mogp._checks import check_between, check_count, check_memory
+from mogp._arrays import as_inputs
+from mogp._checks import check_between, check_count, check_key, check_memory
 from mogp.architecture import AbstractArchitecture
-from mogp.inference._data import as_inputs, as_targets, check_key, in_precision, precise, size_of
+from mogp.inference._data import as_targets, in_precision, precise, size_of
 from mogp.inference._identity import description, fingerprint, of_array
 from mogp.inference._likelihoods import Likelihood, likelihood_of
 from mogp.inference._patience import patiently
@@ -130,7 +131,7 @@ def nuts(
         check_count(name, value)
     check_between("target_accept", target_accept, 0, 1)
     check_key(key)
-    x, law = as_inputs("x", x, 2), likelihood_of(likelihood)
+    x, law = as_inputs("x", x), likelihood_of(likelihood)
     targets = as_targets(law, y, x)
     outputs = law.num_outputs(targets)
     if law.is_real:

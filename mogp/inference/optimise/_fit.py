@@ -17,10 +17,11 @@ from jax.typing import ArrayLike
 from numpyro.distributions import Distribution, biject_to
 
 from mogp import nn
-from mogp._checks import check_count
+from mogp._arrays import as_inputs
+from mogp._checks import check_count, check_key
 from mogp.architecture import AbstractArchitecture
 from mogp.inference import _identity
-from mogp.inference._data import as_inputs, as_targets, built, check_key, check_outputs
+from mogp.inference._data import as_targets, built, check_outputs
 from mogp.inference._likelihoods import (
     Categorical,
     Likelihood,
@@ -144,7 +145,7 @@ def fit(
             f"optimizer must be an Optax transformation, optax.adam(1e-3) say, got {optimizer!r}"
         )
     check_key(key)
-    x = as_inputs("x", x)
+    x = as_inputs("x", x, images=True)
     if batch_size is None:
         batch_size = min(100, len(x))
     elif check_count("batch_size", batch_size) > len(x):
@@ -160,7 +161,7 @@ def fit(
             raise ValueError(
                 'validation scores are those of a classifier: they need likelihood="categorical"'
             )
-        x_valid = as_inputs("validation x", validation[0])
+        x_valid = as_inputs("validation x", validation[0], images=True)
         validation = x_valid, _checked(one, law, x_valid, validation[1], "validation ")[1]
 
     arrays, rest = eqx.partition(start, nn.trainable(start))
@@ -388,7 +389,7 @@ def _checked(
     model: Any, likelihood: Likelihood, x: Array, y: ArrayLike, prefix: str = ""
 ) -> tuple[Likelihood, Array]:
     """The likelihood for the outputs of the model, and the observations as it takes them."""
-    as_inputs(f"{prefix}x", x, model=model)
+    as_inputs(f"{prefix}x", x, model=model, images=True)
     found = eqx.filter_eval_shape(model, x[:1]).shape
     try:
         likelihood = likelihood.for_outputs(found[-1])

@@ -12,8 +12,9 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mogp._checks import check_count, check_memory
-from mogp.inference._data import as_inputs, as_targets, check_key, size_of
+from mogp._arrays import as_inputs
+from mogp._checks import check_count, check_key, check_memory
+from mogp.inference._data import as_targets, size_of
 from mogp.inference._identity import description, fingerprint, of_array, program
 from mogp.inference._likelihoods import Likelihood, constrained, likelihood_of, stacked
 from mogp.inference._patience import patiently
@@ -138,7 +139,7 @@ def sghmc(
         (2, 2)
     """
     check_key(key)
-    x, law = as_inputs("x", x), likelihood_of(likelihood)
+    x, law = as_inputs("x", x, images=True), likelihood_of(likelihood)
     num_rows = len(x)
     cycle = check_count("num_epochs", num_epochs) // check_count("num_cycles", num_cycles)
     batch = min(100, num_rows) if batch_size is None else batch_size
@@ -153,7 +154,7 @@ def sghmc(
 
     outputs = law.num_outputs(targets)
     starts, laws = as_starts(model, width, x.shape[-1], outputs, num_chains, by_start)
-    as_inputs("x", x, model=starts)
+    as_inputs("x", x, model=starts, images=True)
     given = law.for_observations(targets)
     problem, state = as_problem(plan, starts, laws, given, x, targets, scales, by_law)
     check_outputs(problem, state)

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from mogp._arrays import Real
-from mogp._checks import check_between, check_count, check_key, check_memory, is_concrete
+from mogp._checks import check_between, check_count, check_key, check_numbers, is_concrete
 from mogp.levy import LevyMeasure, NoJumps
 from mogp.priors import InfinitelyDivisible, Limit, Prior
-from mogp.pruning._sizes import fractions, num_kept, shapes
+from mogp.pruning._sizes import fractions, num_kept
 
 _ENTRIES = 2**23  # node variances that are sorted at once: 64 MiB in double precision
 _WIDE = 2**30  # a width at which a law is that of the limit; its square fits in single precision
@@ -38,7 +38,7 @@ class Compressibility(NamedTuple):
     nodes: Array
 
     def __repr__(self) -> str:
-        return shapes(self)
+        return eqx.tree_pformat(self)
 
 
 def compressibility(
@@ -194,8 +194,7 @@ def _diffuse_part(
 
 def draw_sorted(prior: Prior, width: int, key: Array, num: int) -> Array:
     """Node variances of layers, of shape (num, width), in decreasing order."""
-    size = 3 * num * width * jnp.result_type(float).itemsize
-    check_memory("the node variances", size, "a smaller num_samples or width")
+    check_numbers("the node variances", 3 * num * width, "a smaller num_samples or width")
     draws = _draw(prior, width, key, num)
     if is_concrete(draws):  # NumPy sorts fifty times as fast as XLA on a CPU
         return jnp.asarray(np.sort(np.asarray(draws), axis=-1)[:, ::-1])
@@ -204,8 +203,7 @@ def draw_sorted(prior: Prior, width: int, key: Array, num: int) -> Array:
 
 @eqx.filter_jit
 def _draw(prior: Prior, width: int, key: Array, num: int) -> Array:
-    draws: Array = prior.at_width(width).sample(key, (num, width))
-    return draws
+    return prior.at_width(width).sample(key, (num, width))
 
 
 def _shares(prior: Prior, width: int, key: Array, num: int, counts: Array) -> Array:

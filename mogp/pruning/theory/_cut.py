@@ -11,7 +11,7 @@ from jax import Array
 from jax.scipy.special import gammainc, gammaincc
 
 from mogp._arrays import Real
-from mogp._checks import check_count, is_concrete
+from mogp._checks import check_count, is_concrete, one_each
 from mogp.architecture import AbstractArchitecture
 from mogp.levy import LevyMeasure
 from mogp.limit.layers import Layer, NumJumps, draw_jumps, numbers_of_jumps
@@ -76,9 +76,7 @@ def rule_for(depth: int, threshold: Any, keep: Any, nodes: Any, width: int | Non
             + (", ".join(name for name, _ in named) or "none of them")
         )
     kind, value = named[0]
-    values = tuple(value) if isinstance(value, Sequence) or np.ndim(value) else (value,) * depth
-    if len(values) != depth:
-        raise ValueError(f"{kind} must be one number, or one a hidden layer ({depth}), got {value}")
+    values = one_each(kind, value, depth)
     for each in values:
         if kind == "threshold":
             if is_concrete(each) and not (is_real(each) and 0 <= each < np.inf):

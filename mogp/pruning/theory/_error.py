@@ -9,12 +9,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mogp._arrays import Real, times
-from mogp._checks import check_count, check_key, check_memory
+from mogp._arrays import Real, as_inputs, times
+from mogp._checks import check_count, check_key, check_numbers
 from mogp.architecture import AbstractArchitecture
 from mogp.limit.layers import NumJumps, gaussian_prefix, layers_of, skeleton
 from mogp.priors import Prior
-from mogp.pruning._sizes import shapes
 from mogp.pruning.theory._cut import (
     Cut,
     Masses,
@@ -28,7 +27,6 @@ from mogp.pruning.theory._cut import (
 )
 from mogp.pruning.theory._joint import (
     Outcome,
-    as_points,
     check_model,
     mean_error,
     simulate,
@@ -62,7 +60,7 @@ class PruningError(NamedTuple):
     nodes: Array
 
     def __repr__(self) -> str:
-        return shapes(self)
+        return eqx.tree_pformat(self)
 
     @property
     def relative(self) -> Float[Array, " num_samples"]:
@@ -140,7 +138,7 @@ def error(
     check_model(model)
     if x is None:
         raise ValueError("x must be given: the points at which the error is wanted")
-    x = as_points(x)
+    x = as_inputs("x", x)
     width = None if width is None else check_count("width", width)
     rule = rule_for(model.depth, threshold, keep, nodes, width)
     # At a width the values of one layer make the variances of the next random, whatever the priors.
@@ -159,16 +157,17 @@ def error(
             "key must be given: the error is known without draws only in the limit, where no "
             "hidden layer before the last has jumps"
         )
-    size = 6 * len(x) ** 2 * x.dtype.itemsize * (1 if key is None else num)
-    check_memory("the covariances at the points", size, "fewer points or a smaller num_samples")
+    size = 6 * len(x) ** 2 * (1 if key is None else num)
+    instead = "fewer points or a smaller num_samples"
+    check_numbers("the covariances at the points", size, instead, x.dtype)
     cuts: tuple[Cut, ...] = ()
     if key is not None:
         check_key(key)
         by_size, by_node = jax.random.split(key)
         if width is None:
             drawn = jumps_needed(model, layers, rule, num_jumps, tolerance)
-            size = 4 * num * sum(drawn) * x.dtype.itemsize
-            check_memory("the jumps", size, "a smaller num_samples, num_jumps or nodes")
+            instead = "a smaller num_samples, num_jumps or nodes"
+            check_numbers("the jumps", 4 * num * sum(drawn), instead, x.dtype)
             cuts = draw_cuts(model.priors, layers, rule, drawn, by_size, num)
         else:
             cuts = draw_finite_cuts(model.priors, rule, width, by_size, num)

@@ -13,10 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from mogp._arrays import safe_sqrt, times
-from mogp._checks import check_inputs
 from mogp.activations import Activation
 from mogp.architecture import AbstractArchitecture
 from mogp.limit.layers import (
@@ -71,12 +69,6 @@ def check_model(model: object) -> None:
     """Raise unless a model has depth, activation, scales and priors."""
     if not isinstance(model, AbstractArchitecture):
         raise ValueError(f"model must be a MoGP, got {type(model).__name__}")
-
-
-def as_points(x: ArrayLike) -> Array:
-    """Points of shape (n, d) as an array, checked."""
-    check_inputs("x", x)
-    return x if isinstance(x, Array) else jnp.asarray(np.asarray(x))
 
 
 def start(model: AbstractArchitecture, x: Array) -> Joint:
@@ -197,16 +189,14 @@ def simulate(
 def _steps(layer: Layer, activation: Activation, joint: Joint, cut: Cut, keys: Array) -> Joint:
     num_samples, n = joint.kernel.shape[:2]
     batch = max(1, min(num_samples, _BATCH // (4 * n * (cut.sizes.shape[-1] + 4 * n))))
-    stepped: Joint = jax.lax.map(
+    return jax.lax.map(
         lambda draw: step(layer, activation, *draw), (joint, cut, keys), batch_size=batch
     )
-    return stepped
 
 
 @eqx.filter_jit
 def _means(layer: Layer, activation: Activation, joint: Joint, masses: Masses) -> Array:
-    means: Array = jax.vmap(lambda *draw: mean_error(layer, activation, *draw))(joint, masses)
-    return means
+    return jax.vmap(lambda *draw: mean_error(layer, activation, *draw))(joint, masses)
 
 
 @eqx.filter_jit

@@ -11,13 +11,13 @@ from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
 from scipy.special import bdtr
 
-from mogp._checks import check_between, check_count, check_key, check_memory
+from mogp._arrays import as_inputs
+from mogp._checks import check_count, check_key, check_number, check_numbers
 from mogp.architecture import AbstractArchitecture
 from mogp.limit.layers import draw_jumps, layers_of
-from mogp.pruning._sizes import is_real
 from mogp.pruning.theory._compressibility import draw_sorted, share_after
 from mogp.pruning.theory._cut import Cut, Masses
-from mogp.pruning.theory._joint import as_points, check_model, simulate
+from mogp.pruning.theory._joint import check_model, simulate
 
 _CONFIDENCE = 0.9  # that the share of networks that miss is at most half of what was asked
 _RESOLVED = 4  # jumps drawn for each node that may be kept
@@ -91,10 +91,8 @@ def nodes_for(
     """
     check_model(model)
     for name, value in (("tolerance", tolerance), ("probability", probability)):
-        check_between(name, value, 0, 1)
-        if not is_real(value):
-            raise ValueError(f"{name} must be one number, got {value}")
-    x = as_points(jnp.ones((1, 1)) if x is None else x)
+        check_number(name, value, 0, 1)
+    x = as_inputs("x", jnp.ones((1, 1)) if x is None else x)
     check_key(key)
     outputs = None if num_outputs is None else check_count("num_outputs", num_outputs)
     num = check_count("num_samples", num_samples)
@@ -158,7 +156,7 @@ def _layers(
 ) -> tuple[Cut, ...]:
     """Draws of the ranked node variances of every layer; the rest of them goes in any case."""
     size = 4 * num * model.depth * (_RESOLVED * max_nodes if width is None else width)
-    check_memory("the node variances", 8 * size, "a smaller num_samples, max_nodes or width")
+    check_numbers("the node variances", size, "a smaller num_samples, max_nodes or width")
     if width is not None:
         keys, zero = jax.random.split(key, model.depth), jnp.zeros((num,))
         drawn = [draw_sorted(p, width, k, num) for p, k in zip(model.priors, keys, strict=True)]

@@ -10,11 +10,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray
 
 from mogp import nn
+from mogp._arrays import as_inputs
 from mogp.inference import Scores, evaluate
-from mogp.pruning._sizes import shapes
 from mogp.pruning.trained._compact import cut, masked
 from mogp.pruning.trained._importances import Importance
-from mogp.pruning.trained._network import as_classes, as_rows, each_of, over_stack, widths
+from mogp.pruning.trained._network import as_classes, each_of, over_stack, widths
 from mogp.pruning.trained._options import RIDGE, Options, counts_of_fractions
 
 KEEP = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
@@ -37,7 +37,7 @@ class Curve(NamedTuple):
     nll: Array
 
     def __repr__(self) -> str:
-        return shapes(self)
+        return eqx.tree_pformat(self)
 
 
 def curve(
@@ -89,7 +89,7 @@ def curve(
     options = Options(importance, budget, repair, ridge, x_train, y_train, key)
     options.check(network)
     nodes = counts_of_fractions(keep, widths(network))
-    x = as_rows("x", x, network)
+    x = as_inputs("x", x, model=network, images=True)
     y = as_classes("y", y, network, x)
     found, counts = options.importances(network, default=x), jnp.asarray(nodes)
     if not repair:
@@ -108,11 +108,9 @@ def _masked(
 ) -> Scores:
     def at(counts: Array) -> Scores:
         small = masked(network, found, counts, budget)
-        result: Scores = over_stack(network, evaluate)(small, x, y)
-        return result
+        return over_stack(network, evaluate)(small, x, y)
 
-    scores: Scores = jax.lax.map(at, nodes)
-    return scores
+    return jax.lax.map(at, nodes)
 
 
 def _repaired(
@@ -129,8 +127,6 @@ def _repaired(
             _repaired(one, values, nodes, options, x, y)
             for one, values in each_of((network, found), len(found[0]))
         ]
-        stacked: Scores = jax.tree.map(lambda *a: jnp.stack(a, axis=1), *each)
-        return stacked
+        return jax.tree.map(lambda *a: jnp.stack(a, axis=1), *each)
     rows = [_score(cut(network, found, counts, options), x, y) for counts in nodes]
-    scores: Scores = jax.tree.map(lambda *a: jnp.stack(a), *rows)
-    return scores
+    return jax.tree.map(lambda *a: jnp.stack(a), *rows)

@@ -16,10 +16,11 @@ from jax import export
 from jax.typing import ArrayLike
 
 from mogp import nn
+from mogp._arrays import as_inputs
 from mogp._checks import check_count
 from mogp._files import whole_file
 from mogp._version import __version__
-from mogp.pruning.trained._network import as_rows, check_network, check_one, widths
+from mogp.pruning.trained._network import check_network, check_one, widths
 
 SUFFIXES = (".eqx", ".npz", ".stablehlo")
 _FORMAT = 2  # of `.eqx` files
@@ -252,7 +253,7 @@ def _multiplied(network: nn.DependentMLP) -> dict[str, Any]:
 def _exported(network: Any, x: ArrayLike | None) -> export.Exported:
     dtype = jax.tree.leaves(eqx.filter(network, eqx.is_inexact_array))[0].dtype
     if x is not None:
-        size: tuple[int, ...] = as_rows("x", x, network).shape[1:]
+        size: tuple[int, ...] = as_inputs("x", x, model=network, images=True).shape[1:]
     elif hasattr(network, "in_size"):
         size = (network.in_size,)
     else:

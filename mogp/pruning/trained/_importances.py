@@ -11,12 +11,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mogp import nn
-from mogp._arrays import mean_over_rows
+from mogp._arrays import as_inputs, mean_over_rows
 from mogp._checks import check_choice, check_key, is_concrete
 from mogp.inference import categorical
 from mogp.pruning.trained._network import (
     as_classes,
-    as_rows,
     check_network,
     each_of,
     over_stack,
@@ -109,7 +108,7 @@ def _of_name(
         raise ValueError(
             f'importance="{importance}" needs x_train, the training inputs it averages over'
         )
-    x = as_rows("x_train", x_train, network)
+    x = as_inputs("x_train", x_train, model=network, images=True)
     if importance == "contribution":
         return over_stack(network, _contributions)(network, x)
     if y_train is None:
@@ -163,8 +162,7 @@ def _contributions(network: Any, x: Array) -> tuple[Array, ...]:
         through = zip(nn.nodes(network), nn.flow(network, rows), strict=True)
         return tuple(layer.contributions(inputs) for layer, (inputs, _) in through)
 
-    means: tuple[Array, ...] = mean_over_rows(squares, x)
-    return means
+    return mean_over_rows(squares, x)
 
 
 @eqx.filter_jit
@@ -180,5 +178,4 @@ def _sensitivities(network: Any, power: int, x: Array, y: Array) -> tuple[Array,
         gradients = jax.vmap(jax.grad(loss), (None, 0, 0))(start, rows, labels)
         return tuple(jnp.sum(jnp.abs(2 * g) ** power, axis=0) / power for g in gradients)
 
-    means: tuple[Array, ...] = mean_over_rows(moments, x, y)
-    return means
+    return mean_over_rows(moments, x, y)

@@ -12,7 +12,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mogp import nn
-from mogp._checks import check_count, check_inputs, check_labels, is_concrete
+from mogp._arrays import as_inputs
+from mogp._checks import check_count, check_labels, is_concrete
 
 
 class Cost(NamedTuple):
@@ -49,7 +50,7 @@ def cost(network: eqx.Module, x: ArrayLike, *, repeats: int = 20) -> Cost:
         702
     """
     check_count("repeats", repeats)
-    x = as_rows("x", x, network)
+    x = as_inputs("x", x, model=network, images=True)
     arrays, static = eqx.partition(network, eqx.is_array)
     call = jax.jit(lambda arrays, x: eqx.combine(arrays, static)(x))
     call(arrays, x).block_until_ready()
@@ -81,15 +82,6 @@ def check_one(network: Any) -> None:
 def widths(network: Any) -> tuple[int, ...]:
     """The number of nodes in each layer of nodes."""
     return tuple(layer.number for layer in nn.nodes(network))
-
-
-def as_rows(name: str, x: ArrayLike, network: Any) -> Array:
-    """Inputs as an array: a batch of finite floating rows of the size that the network takes."""
-    rows = x if isinstance(x, Array) else np.asarray(x)
-    size = getattr(network, "in_size", None)
-    images = size is None and rows.ndim > 2
-    check_inputs(name, rows.reshape(len(rows), -1) if images else rows, size)
-    return jnp.asarray(rows)
 
 
 def as_classes(name: str, y: ArrayLike, network: Any, x: Array) -> Array:

@@ -9,10 +9,11 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray
 
-from mogp._checks import check_between, check_choice, check_count, check_key
+from mogp._arrays import as_inputs
+from mogp._checks import check_between, check_choice, check_count, check_key, one_each
 from mogp.pruning._sizes import check_keep, fractions, is_real, not_a_fraction, num_kept
 from mogp.pruning.trained._importances import Importance, importances
-from mogp.pruning.trained._network import as_rows, check_network
+from mogp.pruning.trained._network import check_network
 
 BUDGETS = ("equal", "global", "greedy")
 RIDGE = 1e-4
@@ -69,7 +70,7 @@ class Options(eqx.Module):
         """The training inputs, for the repair."""
         if self.x_train is None:
             raise ValueError("repair needs x_train, the training inputs it fits weights to")
-        return as_rows("x_train", self.x_train, network)
+        return as_inputs("x_train", self.x_train, model=network, images=True)
 
     def importances(self, network: Any, default: Array | None = None) -> tuple[Array, ...]:
         """Importances of the nodes of a network; `default` stands for inputs not given."""
@@ -99,13 +100,7 @@ def counts_kept(
                     stacklevel=3,
                 )
         return tuple(num_kept(keep, width) for width in widths)
-    several = isinstance(nodes, Sequence) or np.ndim(nodes) == 1  # type: ignore[arg-type]
-    wanted: Sequence[Any] = list(nodes) if several else [nodes] * len(widths)  # type: ignore[arg-type]
-    if len(wanted) != len(widths):
-        raise ValueError(
-            f"nodes must be one number, or one for each hidden layer ({len(widths)}), got {nodes}"
-        )
-    counts = tuple(check_count("nodes", count) for count in wanted)
+    counts = tuple(check_count("nodes", n) for n in one_each("nodes", nodes, len(widths)))
     for layer, (count, width) in enumerate(zip(counts, widths, strict=True), start=1):
         if count > width:
             raise ValueError(f"nodes must be at most {width} in hidden layer {layer}, got {count}")

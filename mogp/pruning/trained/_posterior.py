@@ -12,12 +12,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray
 
 from mogp import nn
+from mogp._arrays import as_inputs
 from mogp.inference import Posterior, categorical, flattened
-from mogp.pruning._sizes import shapes
 from mogp.pruning.trained._compact import select
 from mogp.pruning.trained._curve import KEEP
 from mogp.pruning.trained._importances import Importance
-from mogp.pruning.trained._network import as_classes, as_rows, check_network, widths
+from mogp.pruning.trained._network import as_classes, check_network, widths
 from mogp.pruning.trained._options import RIDGE, Options, counts_kept, counts_of_fractions
 from mogp.pruning.trained._repair import repaired
 
@@ -43,7 +43,7 @@ class PosteriorCurve(NamedTuple):
     draw_nll: np.ndarray
 
     def __repr__(self) -> str:
-        return shapes(self)
+        return eqx.tree_pformat(self)
 
 
 def compact_posterior(
@@ -156,7 +156,7 @@ def posterior_curve(
     options = Options(importance, budget, repair, ridge, x_train, y_train, key)
     sources = _check(posterior, options)
     nodes = counts_of_fractions(keep, widths(sources))
-    x = as_rows("x", x, sources)
+    x = as_inputs("x", x, model=sources, images=True)
     labels = as_classes("y", y, flattened(sources), x)
     found = _mean_importances(posterior, options, x)
     rows: list[tuple[Any, ...]] = []

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -10,7 +11,6 @@ from jaxtyping import Array
 from mogp import nn
 from mogp._checks import check_count
 from mogp.limit import Estimate
-from mogp.pruning._sizes import shapes
 from mogp.pruning.theory import power_law
 from mogp.pruning.trained._importances import importances
 from mogp.pruning.trained._network import check_network
@@ -81,7 +81,7 @@ class Ranked(NamedTuple):
     power_law: Array
 
     def __repr__(self) -> str:
-        return shapes(self)
+        return eqx.tree_pformat(self)
 
 
 def ranked(network: Any) -> tuple[Ranked, ...]:
