@@ -155,6 +155,12 @@ def check_scalar(name: str, value: Any) -> None:
         )
 
 
+def check_measure(name: str, value: object) -> None:
+    """Raise unless the value is a Lévy measure."""
+    if not isinstance(value, AbstractMeasure):
+        raise ValueError(f"{name} must be a Lévy measure, got {value!r}")
+
+
 def compiled(method: F) -> F:
     """The method under `jit`, with numbers traced: eager calls compile once, not once a value."""
     jitted = eqx.filter_jit(method)

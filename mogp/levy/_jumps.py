@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from mogp._arrays import aligned
 from mogp._checks import check_between
+from mogp.levy._abstract import check_measure
 from mogp.levy._inverse import log_of_normal
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def num_jumps(
         >>> levy.num_jumps(levy.Gamma(1.0, 1.0), 1e-3) < levy.num_jumps(levy.Stable(0.5), 1e-3)
         True
     """
+    check_measure("measure", measure)
     check_between("tolerance", tolerance, 0, 1)
     check_between("location", location, -np.finfo(float).tiny)
     check_between("kurtosis", kurtosis, 0)

@@ -35,25 +35,20 @@ def laplace_exponent(measure: "LevyMeasure", t: Array) -> Array:
     log_moments = measure.log_moment_of_log(orders, (math.log(_NEAR) - log_t)[None])
     near = jnp.exp(log_moments + orders * log_t[None])
     series = jnp.tensordot(jnp.asarray(signs, t.dtype), near, axes=1)
-    head = -jnp.expm1(-jnp.exp(log_t + start)) * jnp.exp(measure.log_tail_of_log(start))
-
-    nodes, weights = (jnp.asarray(part, series.dtype) for part in _rule())
-    nodes, weights = (part.reshape(-1, *(1,) * series.ndim) for part in (nodes, weights))
-
-    def body(first: Array, last: Array) -> Array:
-        span = (last - first)[None]
-        v = last[None] - nodes * span
-        x = jnp.exp(log_t[None] + v)
-        tail = jnp.exp(measure.log_tail_of_log(v))
-        return jnp.sum(weights * span * x * jnp.exp(-x) * tail, axis=0)
 
     end = jnp.maximum(start, end)
-    total = series + head
-    first = start
-    for kink in measure.kinks:
-        last = jnp.clip(jnp.log(aligned(kink, t)[0]), start, end)
-        total, first = total + body(first, last), last
-    total = total + body(first, end)
+    kinks = [jnp.clip(jnp.log(aligned(kink, t)[0]), start, end) for kink in measure.kinks]
+    first, last = jnp.stack([start, *kinks]), jnp.stack([*kinks, end])
+    nodes, weights = (
+        jnp.asarray(part, t.dtype).reshape(-1, *(1,) * first.ndim) for part in _rule()
+    )
+    span = (last - first)[None]
+    v = last[None] - nodes * span
+    # The tail in one call, for each takes long to compile.
+    tails = jnp.exp(measure.log_tail_of_log(jnp.concatenate([v, first[None]])))
+    x = jnp.exp(log_t[None, None] + v)
+    body = jnp.sum(weights * span * x * jnp.exp(-x) * tails[:-1], axis=(0, 1))
+    total = series - jnp.expm1(-jnp.exp(log_t + start)) * tails[-1, 0] + body
 
     edge = jnp.where(t == 0, 0, jnp.where(t == jnp.inf, mass, jnp.nan))
     return jnp.where(inside, total, edge)

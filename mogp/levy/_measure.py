@@ -13,7 +13,14 @@ from jax.typing import ArrayLike
 
 from mogp._arrays import Real, aligned, as_float
 from mogp._checks import check_between, check_count
-from mogp.levy._abstract import POSITIVE, AbstractMeasure, compiled, extended, log_of_size
+from mogp.levy._abstract import (
+    POSITIVE,
+    AbstractMeasure,
+    check_measure,
+    compiled,
+    extended,
+    log_of_size,
+)
 from mogp.levy._inverse import log_inverse_tail
 from mogp.levy._jumps import Jumps, dtype_of, jumps_above, ranked_jumps, total_from_jumps
 from mogp.levy._laplace import laplace_exponent
@@ -261,8 +268,8 @@ class Sum(LevyMeasure):
     parts: tuple[LevyMeasure, ...]
 
     def __check_init__(self) -> None:
-        if not self.parts:
-            raise ValueError("parts must be one measure at least, got none")
+        if not isinstance(self.parts, tuple) or not self.parts:
+            raise ValueError(f"parts must be a tuple of measures, one at least, got {self.parts!r}")
         for part in self.parts:
             check_measure("parts", part)
 
@@ -389,12 +396,6 @@ class Rescaled(AbstractRescaled):
 
     def _rescaling(self, *values: ArrayLike) -> list[Array]:
         return self.with_parameters(*values)
-
-
-def check_measure(name: str, value: object) -> None:
-    """Raise unless the value is a Lévy measure."""
-    if not isinstance(value, LevyMeasure):
-        raise ValueError(f"{name} must be a Lévy measure, got {value!r}")
 
 
 def _merged(measure: LevyMeasure, factor: Real, weight: Real) -> LevyMeasure:

@@ -60,7 +60,7 @@ class AbstractParetoMixture(LevyMeasure):
         ratio = jnp.log(above[1] / above[0])
         above = jnp.concatenate([above, above[:1] * jnp.exp(places * ratio[None])])
         log_values, slopes = jax.jvp(
-            lambda order: base.log_moment_of_log(order, point[None]) - order * point[None],
+            lambda order: base.log_moment_of_log(order, v[None]) - order * point[None],
             (index + above,),
             (jnp.ones_like(above),),
         )
@@ -73,10 +73,8 @@ class AbstractParetoMixture(LevyMeasure):
         mean = jnp.tensordot(jnp.asarray(weights / 2, v.dtype), falls[2:], axes=1)
         near_part = at_k + jnp.log(jnp.where(near, mean / above[0] / relative_expm1(ratio), 1))
 
-        part = jnp.log(tau) + k * v + jnp.where(near, near_part, far_part)
-        excess = jnp.where(whole, tau - k, 1)
-        total = jnp.log(tau / excess) + base.log_moment_of_log(k)
-        return jnp.where(whole, total, part)
+        part = k * point + jnp.where(near, near_part, far_part)
+        return jnp.log(tau) + jnp.where(whole, at_k - jnp.log(jnp.where(whole, tau - k, 1)), part)
 
     @property
     def kinks(self) -> tuple[Real, ...]:

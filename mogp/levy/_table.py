@@ -21,9 +21,11 @@ from jax import Array
 from mogp.levy.incomplete import relative_expm1
 
 LogIntensity: TypeAlias = Callable[[Array], Array]
+Height: TypeAlias = Callable[[Array], Array]
 Limits: TypeAlias = tuple[float, float]
 
-_NODES = 20  # of Gauss-Legendre quadrature in a cell
+# Gauss-Legendre quadrature in a cell, on (0, 1)
+_SHARES, _WEIGHTS = (np.polynomial.legendre.leggauss(20)[i] / 2 + (1 - i) / 2 for i in (0, 1))
 _STEEP = 24.0  # fall of the log-density after which the rest of a cell is left out: e^-24 = 4e-11
 
 
@@ -81,27 +83,47 @@ def place(limits: Limits, v: Array) -> Array:
     return jnp.log(share) - jnp.log(jnp.maximum(1 - share, tiny))
 
 
+def line_and_log_rise(limits: Limits, q: Array) -> tuple[Array, Array]:
+    """The logarithms of sizes at points of the line, and the logarithm of their slope there."""
+    v, rise = jax.jvp(lambda q: line(limits, q), (q,), (jnp.ones_like(q),))
+    return v, jnp.log(rise)
+
+
 def log_height(f: LogIntensity, limits: Limits, q: Array, k: Array | float = 0.0) -> Array:
     """Log-density on the line of `x^k ρ(dx)`."""
-    v, rise = jax.jvp(lambda q: line(limits, q), (q,), (jnp.ones_like(q),))
-    return f(v) + k * v + jnp.log(rise)
+    v, log_rise = line_and_log_rise(limits, q)
+    return f(v) + k * v + log_rise
 
 
-def log_integral(f: LogIntensity, limits: Limits, start: Array, end: Array, k: Array) -> Array:
-    """`log ∫ x^k ρ(dx)` from one point of the line to another, not more than a cell away."""
-    fall = log_height(f, limits, start, k) - log_height(f, limits, end, k)
+def log_integral(height: Height, start: Array, end: Array) -> Array:
+    """The logarithm of an integral from one point of the line to another, at most a cell away.
+
+    Args:
+        height: log-density on the line; called twice, with points along a new first axis.
+        start: lower ends.
+        end: upper ends.
+    """
+    places, length = _nodes_between(start, end, height(jnp.stack([start, end])))
+    return _log_of_sum(height(places), length)
+
+
+@jax.jit
+def _nodes_between(start: Array, end: Array, heights: Array) -> tuple[Array, Array]:
+    """Nodes of the quadrature, and the length over which it goes."""
+    fall = heights[0] - heights[1]
     # Where a steep cell is cut does not matter: no derivative goes through it.
     fall = jax.lax.stop_gradient(jnp.clip(jnp.where(jnp.isnan(fall), 0, fall), _STEEP, 1e3))
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    places, shares = (
-        jnp.asarray(x, start.dtype).reshape(-1, *(1,) * start.ndim)
-        for x in ((nodes + 1) / 2, weights / 2)
-    )
     length = (end - start) * _STEEP / fall
-    heights = log_height(f, limits, start[None] + places * length[None], k[None])
+    shares = jnp.asarray(_SHARES, start.dtype).reshape(-1, *(1,) * start.ndim)
+    return start[None] + shares * length[None], length
+
+
+@jax.jit
+def _log_of_sum(heights: Array, length: Array) -> Array:
     heights = jnp.where(jnp.isnan(heights), -jnp.inf, heights)
+    weights = jnp.asarray(_WEIGHTS, heights.dtype).reshape(-1, *(1,) * length.ndim)
     some = length > 0
-    log_mean = jax.nn.logsumexp(heights, axis=0, b=jnp.broadcast_to(shares, heights.shape))
+    log_mean = jax.nn.logsumexp(heights, axis=0, b=jnp.broadcast_to(weights, heights.shape))
     return jnp.where(some, log_mean + jnp.log(jnp.where(some, length, 1)), -jnp.inf)
 
 
@@ -111,13 +133,13 @@ def log_integral(f: LogIntensity, limits: Limits, start: Array, end: Array, k: A
 def log_density(table: Table, f: LogIntensity, limits: Limits, v: Array) -> Array:
     """`log x ρ(x)` at `x = e^v`, also where `f` is not a float."""
     q = place(limits, v)
-    rise = jax.jvp(lambda q: line(limits, q), (q,), (jnp.ones_like(q),))[1]
+    log_rise = line_and_log_rise(limits, q)[1]
     low, high = table.ends
     beyond = jnp.where(q > high, 1, 0)
     continued = table.log_heights[beyond] + table.slopes[beyond] * (q - table.ends[beyond])
     inside = (q >= low) & (q <= high)
     value = f(jnp.where(inside, v, line(limits, low)))
-    return jnp.where(inside, value, continued - jnp.log(rise))
+    return jnp.where(inside, value, continued - log_rise)
 
 
 def log_tail(table: Table, f: LogIntensity, limits: Limits, v: Array) -> Array:
@@ -127,7 +149,7 @@ def log_tail(table: Table, f: LogIntensity, limits: Limits, v: Array) -> Array:
     inside = jnp.clip(q, low, high)
     cell = _cell(table, inside)
     next_edge = jnp.clip(table.edges[cell + 1], low, high)
-    part = log_integral(f, limits, inside, next_edge, jnp.zeros_like(q))
+    part = log_integral(lambda q: log_height(f, limits, q), inside, next_edge)
     between = jnp.logaddexp(table.log_above[cell + 1], part)
     below = table.log_heights[0] + _log_exponential_integral(-table.slopes[0], low - q)
     between = jnp.where(q < low, jnp.logaddexp(between, below), between)
@@ -159,7 +181,7 @@ def log_moment(table: Table, f: LogIntensity, limits: Limits, k: Array, v: Array
     edges = jnp.clip(table.edges, low, high)
     over = (k.size, edges.size - 1)
     starts, ends = jnp.broadcast_to(edges[:-1], over), jnp.broadcast_to(edges[1:], over)
-    cells = log_integral(f, limits, starts, ends, jnp.broadcast_to(k.reshape(-1, 1), over))
+    cells = log_integral(lambda q: log_height(f, limits, q, k.reshape(1, -1, 1)), starts, ends)
     below = log_running_sum(jnp.concatenate([lowest[:, None], cells], axis=1))
 
     shape = jnp.broadcast_shapes(k.shape, v.shape)
@@ -169,7 +191,8 @@ def log_moment(table: Table, f: LogIntensity, limits: Limits, k: Array, v: Array
     q = place(limits, jnp.where(at_end, line(limits, high), v))
     inside = jnp.clip(q, low, high)
     cell = _cell(table, inside)
-    part = log_integral(f, limits, jnp.clip(table.edges[cell], low, high), inside, k)
+    edge = jnp.clip(table.edges[cell], low, high)
+    part = log_integral(lambda q: log_height(f, limits, q, k[None]), edge, inside)
     between = jnp.logaddexp(below[row, cell], part)
     beyond = heights[1][row] + _log_exponential_integral(slopes[1][row], q - high)
     between = jnp.where(q > high, jnp.logaddexp(between, beyond), between)
@@ -211,7 +234,9 @@ def _log_exponential_integral(slope: Array, span: Array) -> Array:
     """`log ∫_0^span exp(slope t) dt`, for spans above 0."""
     some = span > 0
     span = jnp.where(some, span, 1)
-    return jnp.where(some, jnp.log(span * relative_expm1(slope * span)), -jnp.inf)
+    rise = slope * span
+    log_mean = jnp.maximum(rise, 0) + jnp.log(relative_expm1(-jnp.abs(rise)))  # no overflow
+    return jnp.where(some, jnp.log(span) + log_mean, -jnp.inf)
 
 
 def log_running_sum(x: Array) -> Array:

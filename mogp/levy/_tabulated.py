@@ -1,6 +1,7 @@
 """Measures by a density or by the law of their jumps, on top of a table of integrals."""
 
 import abc
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -16,8 +17,8 @@ from numpyro.distributions import Delta, Distribution
 from mogp._arrays import Real, aligned
 from mogp._checks import check_between, is_concrete
 from mogp.levy import _build, _table, _totals
-from mogp.levy._abstract import POSITIVE, check_scalar, compiled
-from mogp.levy._measure import AbstractRescaled, LevyMeasure, check_measure
+from mogp.levy._abstract import POSITIVE, check_measure, check_scalar, compiled
+from mogp.levy._measure import AbstractRescaled, LevyMeasure
 from mogp.levy.incomplete import log_killed
 
 
@@ -35,12 +36,14 @@ class AbstractTabulated(LevyMeasure):
         """`log x ρ(x)` at `x = e^v`, where that is a float."""
 
     def _tabulated(self) -> _table.Table:
-        dtype = jnp.result_type(float)
-        return _build.build(self._intensity(), self.limits, dtype, self._hints().astype(dtype))
+        dtype, known = jnp.result_type(float), is_concrete(self)
+        # Also inside of a compiled function a table of numbers is made at once.
+        with jax.ensure_compile_time_eval() if known else contextlib.nullcontext():
+            return _build.build(self._intensity(), self.limits, dtype, self._hints())
 
-    def _hints(self) -> Array:
-        """Logarithms of sizes where the density may be a narrow peak."""
-        return jnp.zeros(0)
+    def _hints(self) -> Array | None:
+        """64 points of the line where the density may be a narrow peak."""
+        return None
 
     def _intensity(self) -> _table.LogIntensity:
         """The density as a pytree of its parameters."""
@@ -207,10 +210,7 @@ class CompoundPoisson(AbstractRescaled):
     bounds: ClassVar = {"rate": POSITIVE}
 
     def __init__(self, rate: Real, jump: Distribution) -> None:
-        check_scalar("rate", rate)
-        check_between("rate", rate, 0)
-        self.rate = rate
-        self.law = _law_of(jump)
+        self.rate, self.law = rate, _law_of(jump)
 
     @property
     def jump(self) -> Distribution:

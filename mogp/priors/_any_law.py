@@ -1,5 +1,7 @@
 """What the library asks of the distribution of a node variance, be it ours or another."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,20 @@ from jax.typing import ArrayLike
 from numpyro.distributions import Distribution
 
 from mogp._arrays import as_float
+from mogp._checks import is_concrete
+
+
+def check_law(name: str, value: Any) -> None:
+    """Raise unless this is a distribution of single numbers in [0, ∞), as far as it tells."""
+    good = isinstance(value, Distribution) and value.event_shape == ()
+    if good and not hasattr(value, "log_density_of_log") and has_density(value):
+        # Just below 0, where a distribution on [0, ∞) has no density.
+        inside = [value.support(x) for x in (-1.0, -1e-6)]
+        good = not is_concrete(inside) or not np.any(inside)
+    if not good:
+        raise ValueError(
+            f"{name} must be a NumPyro distribution of numbers in [0, inf), got {value!r}"
+        )
 
 
 def has_density(law: Distribution) -> bool:
@@ -30,6 +46,8 @@ def has_density(law: Distribution) -> bool:
         >>> priors.has_density(dist.LogNormal(0.0, 1.0)), priors.has_density(dist.Delta(1.0))
         (True, False)
     """
+    if not isinstance(law, Distribution):
+        raise ValueError(f"law must be a NumPyro distribution, got {law!r}")
     declared = getattr(law, "has_density", None)
     if declared is not None:
         return bool(declared)
@@ -131,10 +149,11 @@ def sample_log(law: Distribution, key: Array, shape: tuple[int, ...] = ()) -> Ar
         >>> priors.sample_log(dist.Exponential(1.0), jax.random.key(0), (3,)).shape
         (3,)
     """
+    free = has_density(law)
     own = getattr(law, "sample_log", None)
     if own is not None:
         return own(key, shape)
     draws = as_float(law.sample(key, shape))
-    if has_density(law):
+    if free:
         draws = jnp.maximum(draws, float(np.finfo(draws.dtype).tiny))
     return jnp.log(draws)

@@ -12,6 +12,7 @@ from numpyro.distributions import Distribution
 from mogp import levy
 from mogp._arrays import Real
 from mogp._checks import is_concrete
+from mogp.priors._any_law import check_law
 from mogp.priors._finite import FiniteGBFRY, FiniteGeneralizedGamma
 from mogp.priors._laws import (
     BetaLaw,
@@ -22,7 +23,7 @@ from mogp.priors._laws import (
     SquaredHalfCauchy,
 )
 from mogp.priors._point import SpikeAndSlabLaw
-from mogp.priors._prior import Limit, Prior, check_scalars, is_law, share_of
+from mogp.priors._prior import Limit, Prior, check_scalars, share_of
 
 _POSITIVE = (0.0, math.inf)
 
@@ -161,8 +162,7 @@ class SpikeAndSlab(Prior):
     bounds: ClassVar = {"mass": _POSITIVE}
 
     def __check_init__(self) -> None:
-        if not is_law(self.slab):
-            raise ValueError(f"slab must be a NumPyro law on (0, inf), got {self.slab!r}")
+        check_law("slab", self.slab)
 
     def law(self, width: int) -> Distribution:
         return SpikeAndSlabLaw(share_of(self.mass, width), self.slab)

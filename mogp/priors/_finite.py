@@ -13,7 +13,7 @@ from numpyro.distributions import constraints
 from mogp._checks import is_concrete
 from mogp.levy.incomplete import log_killed
 from mogp.priors._law import FamilyLaw
-from mogp.priors._laws import lower_gamma, upper_gamma
+from mogp.priors._laws import lower_gamma, moments_with_tail, upper_gamma
 from mogp.priors._power_integral import log_power_integral
 
 
@@ -146,13 +146,8 @@ class FiniteGBFRY(FamilyLaw):
     @staticmethod
     def _moments(alpha: Array, tau: Array, scale: Array, width: Array) -> tuple[Array, Array]:
         log_t = FiniteGBFRY._tilt(alpha, tau, width)
-
-        def moment(k: int) -> Array:
-            pareto = tau / jnp.where(tau > k, tau - k, 1)
-            return scale**k * pareto * _tempered_moment(k, alpha, log_t)
-
-        mean, variance = moment(1), moment(2) - moment(1) ** 2
-        return jnp.where(tau > 1, mean, jnp.inf), jnp.where(tau > 2, variance, jnp.inf)
+        tempered = {k: scale**k * _tempered_moment(k, alpha, log_t) for k in (1, 2)}
+        return moments_with_tail(tau, lambda k, tau: tempered[k] * tau / (tau - k))
 
 
 # The distribution of G [s + (1-s) (1+t)^α]^(-1/α), with density ∝ z^(-1-α) e^(-z) (1 - e^(-tz)).

@@ -13,10 +13,10 @@ from numpyro.distributions import Distribution, constraints
 
 from mogp import levy
 from mogp._arrays import Real, as_float
-from mogp._checks import check_between, is_concrete
+from mogp._checks import check_between, check_count, is_concrete
 from mogp.levy.incomplete import log_killed
 from mogp.priors import _thinned
-from mogp.priors._law import NodeVarianceLaw
+from mogp.priors._law import NodeVarianceLaw, numbers
 from mogp.priors._laws import GammaLaw
 from mogp.priors._point import SpikeAndSlabLaw
 from mogp.priors._prior import Limit, Prior, share_of
@@ -52,6 +52,7 @@ class MeasureLaw(NodeVarianceLaw):
         *,
         validate_args: bool | None = None,
     ) -> None:
+        _check_measure("measure", measure)
         self.measure, self.log_rate = measure, log_rate
         self.mass = _thinned.moment(measure, log_rate, 0) if mass is None else mass
         super().__init__(validate_args=validate_args)
@@ -142,7 +143,9 @@ class InfinitelyDivisibleLaw(Distribution):
         num_jumps: int = 1000,
         validate_args: bool | None = None,
     ) -> None:
-        self.location, self.measure, self.num_jumps = location, measure, num_jumps
+        _check_measure("measure", measure)
+        self.location, self.measure = numbers("location", location), measure
+        self.num_jumps = check_count("num_jumps", num_jumps)
         super().__init__(validate_args=validate_args)
 
     def scaled(self, factor: Real) -> "InfinitelyDivisibleLaw":
@@ -204,7 +207,7 @@ class InfinitelyDivisible(Prior):
             raise ValueError(f"location must be one number, got shape {shape}: use jax.vmap")
         if is_concrete(self.location) and (self.location != 0 or np.iscomplexobj(self.location)):
             check_between("location", self.location, 0, dtype=jnp.result_type(float))
-        _check_measure(self.levy)
+        _check_measure("levy", self.levy)
 
     def law(self, width: int) -> Distribution:
         if isinstance(self.levy, levy.Gamma) and is_concrete(self.location) and not self.location:
@@ -244,7 +247,7 @@ class FromLevy(Prior):
     levy: levy.LevyMeasure
 
     def __check_init__(self) -> None:
-        _check_measure(self.levy)
+        _check_measure("levy", self.levy)
         if isinstance(self.levy, levy.NoJumps):
             raise ValueError(f"levy must have jumps, got {self.levy}")
 
@@ -288,6 +291,6 @@ def _is_finite(measure: levy.LevyMeasure) -> bool | None:
     return bool(np.isfinite(mass)) if is_concrete(mass) else None
 
 
-def _check_measure(value: object) -> None:
+def _check_measure(name: str, value: object) -> None:
     if not isinstance(value, levy.LevyMeasure):
-        raise ValueError(f"levy must be a measure of mogp.levy, got {value!r}")
+        raise ValueError(f"{name} must be a measure of mogp.levy, got {value!r}")

@@ -20,7 +20,7 @@ from numpyro.util import find_stack_level
 
 from mogp._arrays import as_float, inside_positive, with_rank
 from mogp._checks import is_concrete
-from mogp.priors._any_law import has_density, log_density_of_log, sample_log
+from mogp.priors._any_law import check_law, has_density, log_density_of_log, sample_log
 from mogp.priors._show import show
 
 
@@ -156,7 +156,7 @@ class FamilyLaw(NodeVarianceLaw):
         def construct(self: FamilyLaw, *args: ArrayLike, **kwargs: ArrayLike) -> None:
             values = signature.bind(self, *args, **kwargs)
             values.apply_defaults()
-            parameters = [_numbers(name, values.arguments[name]) for name in names]
+            parameters = [numbers(name, values.arguments[name]) for name in names]
             for name, value in zip(names, parameters, strict=True):
                 setattr(self, name, value)
             shape = jnp.broadcast_shapes(*map(jnp.shape, parameters))
@@ -223,7 +223,8 @@ class ScaledLaw(NodeVarianceLaw):
     def __init__(
         self, base: Distribution, factor: ArrayLike, *, validate_args: bool | None = None
     ) -> None:
-        self.base, self.factor = base, factor
+        check_law("base", base)
+        self.base, self.factor = base, numbers("factor", factor)
         Distribution.__init__(self, batch_shape=base.batch_shape, validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)  # type: ignore[untyped-decorator]
@@ -296,7 +297,7 @@ def scaled(law: Distribution, factor: ArrayLike) -> Distribution:
     return ScaledLaw(law, factor)
 
 
-def _numbers(name: str, value: Any) -> Any:
+def numbers(name: str, value: Any) -> Any:
     """The value, or the array in place of a list; `ValueError` for what is no real number."""
     array = value if hasattr(value, "dtype") else np.asarray(value)
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.issubdtype(

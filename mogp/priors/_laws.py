@@ -1,6 +1,7 @@
 """Distributions of the node variance with densities in closed form."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jax.typing import ArrayLike
 from numpyro.distributions import constraints
 
 from mogp._checks import is_concrete
-from mogp.levy.incomplete import log_lower_beta
+from mogp.levy.incomplete import log_beta, log_lower_beta
 from mogp.priors._law import FamilyLaw
 
 
@@ -118,7 +119,7 @@ class BetaLaw(FamilyLaw):
     def _log_density(u: Array, a: Array, b: Array) -> Array:
         inside = u < 0
         v = jnp.where(inside, u, -1)
-        density = a * v + (b - 1) * jnp.log(-jnp.expm1(v)) - _log_beta(a, b)
+        density = a * v + (b - 1) * jnp.log(-jnp.expm1(v)) - log_beta(a, b)
         return jnp.where(inside, density, -jnp.inf)
 
     @staticmethod
@@ -133,7 +134,7 @@ class BetaLaw(FamilyLaw):
     @staticmethod
     def _below(x: Array, a: Array, b: Array) -> Array:
         inside = x < 1
-        log_part = log_lower_beta(a, b, jnp.log(jnp.where(inside, x, 0.5))) - _log_beta(a, b)
+        log_part = log_lower_beta(a, b, jnp.log(jnp.where(inside, x, 0.5))) - log_beta(a, b)
         return jnp.where(inside, jnp.exp(log_part), 1)
 
     @staticmethod
@@ -162,7 +163,7 @@ class BetaParetoLaw(FamilyLaw):
 
     @staticmethod
     def _log_density(u: Array, a: Array, b: Array, tau: Array) -> Array:
-        mixed = log_lower_beta(a + tau, b, jnp.where(u < 0, u, 0)) - _log_beta(a, b)
+        mixed = log_lower_beta(a + tau, b, jnp.where(u < 0, u, 0)) - log_beta(a, b)
         return jnp.log(tau) - tau * u + mixed
 
     @staticmethod
@@ -179,12 +180,9 @@ class BetaParetoLaw(FamilyLaw):
 
     @staticmethod
     def _moments(a: Array, b: Array, tau: Array) -> tuple[Array, Array]:
-        mean = a / (a + b)
-        light = jnp.where(tau > 2, tau, 3)
-        second = mean * (a + 1) / (a + b + 1) * _pareto_moment(2, light)
-        variance = second - (mean * _pareto_moment(1, light)) ** 2
-        first = mean * _pareto_moment(1, jnp.where(tau > 1, tau, 2))
-        return jnp.where(tau > 1, first, jnp.inf), jnp.where(tau > 2, variance, jnp.inf)
+        first = a / (a + b)
+        beta = {1: first, 2: first * (a + 1) / (a + b + 1)}
+        return moments_with_tail(tau, lambda k, tau: beta[k] * tau / (tau - k))
 
 
 class ParetoLaw(FamilyLaw):
@@ -237,11 +235,10 @@ class ParetoLaw(FamilyLaw):
 
     @staticmethod
     def _moments(alpha: Array, scale: Array, width: Array) -> tuple[Array, Array]:
-        scale = jnp.exp(_log_scale(jnp.where(alpha > 1, alpha, 2), scale, width))
-        light = jnp.where(alpha > 2, alpha, 3)
-        variance = scale**2 * (_pareto_moment(2, light) - _pareto_moment(1, light) ** 2)
-        mean = scale * _pareto_moment(1, jnp.where(alpha > 1, alpha, 2))
-        return jnp.where(alpha > 1, mean, jnp.inf), jnp.where(alpha > 2, variance, jnp.inf)
+        def moment(k: int, index: Array) -> Array:
+            return jnp.exp(k * _log_scale(index, scale, width)) * index / (index - k)
+
+        return moments_with_tail(alpha, moment)
 
 
 class SquaredHalfCauchy(FamilyLaw):
@@ -345,11 +342,13 @@ def _rounding(u: Array) -> Array:
     return 4 * float(np.finfo(u.dtype).eps) * (1 + jnp.abs(jax.lax.stop_gradient(u)))
 
 
-def _pareto_moment(k: int, tau: Array) -> Array:
-    """`E Y^k` for `P(Y > y) = y^(-τ)`, `τ > k`."""
-    return tau / (tau - k)
+def moments_with_tail(index: Array, moment: Callable[[int, Array], Array]) -> tuple[Array, Array]:
+    """Mean and variance, infinite where the tail index is 1 or 2 at most.
 
-
-def _log_beta(a: Array, b: Array) -> Array:
-    """`log B(a, b)`; JAX's `betaln` is wrong by 1e-6 for arguments near 10."""
-    return gammaln(a) + gammaln(b) - gammaln(a + b)
+    Args:
+        index: of the tail.
+        moment: from an order `k` and tail indices above `k` to the moment `E λ^k`.
+    """
+    some, light = jnp.where(index > 1, index, 2), jnp.where(index > 2, index, 3)
+    variance = moment(2, light) - moment(1, light) ** 2
+    return jnp.where(index > 1, moment(1, some), jnp.inf), jnp.where(index > 2, variance, jnp.inf)

@@ -1,6 +1,7 @@
 """Priors from text, for command lines and configuration files."""
 
 import ast
+import math
 import re
 
 from mogp._checks import check_choice
@@ -40,12 +41,13 @@ def parse(text: str) -> Prior:
         if not isinstance(call.func, ast.Name) or call.args:
             raise ValueError
         name = call.func.id.lower()
-        values = {str(word.arg): float(ast.literal_eval(word.value)) for word in call.keywords}
+        values = {str(word.arg): _number(word.value) for word in call.keywords}
         if len(values) < len(call.keywords):  # a parameter given twice
             raise ValueError
-    except (SyntaxError, ValueError, TypeError):
+    except (AttributeError, SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        shown = repr(text) if len(repr(text)) < 200 else f"{repr(text)[:60]} …"
         raise ValueError(
-            f"prior must be written as name or name(parameter=number, ...), got {text!r}"
+            f"prior must be written as name or name(parameter=number, ...), got {shown}"
         ) from None
     check_choice("prior", name, _BY_NAME)
     try:
@@ -53,6 +55,14 @@ def parse(text: str) -> Prior:
     except TypeError as error:
         detail = str(error).split("() ")[-1]
         raise ValueError(f"prior {text!r}: {_BY_NAME[name].__name__} {detail}") from None
+
+
+def _number(node: ast.expr) -> float:
+    value = ast.literal_eval(node)
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf if value > 0 else -math.inf
 
 
 def split_names(text: str) -> tuple[str, ...]:

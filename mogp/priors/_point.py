@@ -10,7 +10,8 @@ from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.util import validate_sample
 
 from mogp._arrays import aligned, as_float
-from mogp.priors._law import scaled
+from mogp.priors._any_law import check_law
+from mogp.priors._law import numbers, scaled
 from mogp.priors._show import show
 
 
@@ -41,7 +42,8 @@ class SpikeAndSlabLaw(Distribution):
     def __init__(
         self, probability: ArrayLike, slab: Distribution, *, validate_args: bool | None = None
     ) -> None:
-        self.probability, self.slab = probability, slab
+        check_law("slab", slab)
+        self.probability, self.slab = numbers("probability", probability), slab
         shape = jnp.broadcast_shapes(jnp.shape(probability), slab.batch_shape)
         super().__init__(batch_shape=shape, validate_args=validate_args)
 

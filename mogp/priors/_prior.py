@@ -13,7 +13,7 @@ from numpyro.distributions import Distribution
 from mogp import levy
 from mogp._arrays import Real
 from mogp._checks import check_between, check_count, is_concrete
-from mogp.priors._any_law import has_density
+from mogp.priors._any_law import check_law
 from mogp.priors._law import scaled
 from mogp.priors._show import show
 
@@ -122,11 +122,7 @@ class Prior(eqx.Module):
         width = check_count("width", width)
         self._check_numbers()
         law = self.law(width)
-        if not is_law(law):
-            raise ValueError(
-                f"{type(self).__name__}.law must return a NumPyro distribution of numbers in "
-                f"[0, inf), got {law!r}"
-            )
+        check_law(f"what {type(self).__name__}.law returns", law)
         if total_mean is None:
             return law
         check_between("total_mean", total_mean, 0)
@@ -181,17 +177,6 @@ def check_parameter(name: str, value: Any, low: float, high: float = np.inf) -> 
     check_between(name, value, low, high, jnp.result_type(float))
 
 
-def is_law(value: object) -> bool:
-    """Whether this is a distribution of single numbers in [0, ∞), as far as it tells."""
-    if not isinstance(value, Distribution) or value.event_shape != ():
-        return False
-    if hasattr(value, "log_density_of_log") or not has_density(value):
-        return True
-    # Just below 0, where a distribution on [0, ∞) has no density.
-    inside = [value.support(x) for x in (-1.0, -1e-6)]
-    return not is_concrete(inside) or not np.any(inside)
-
-
 def share_of(mass: Real, width: int) -> Real:
     """The probability `mass / width` that a node is on; NaN if a traced mass is too large.
 
@@ -232,7 +217,7 @@ def check_priors(priors: Sequence[Prior]) -> tuple[Prior, ...]:
         >>> priors.check_priors([priors.Horseshoe()])
         (Horseshoe(),)
     """
-    found = () if isinstance(priors, Prior) else tuple(priors)
+    found = tuple(priors) if isinstance(priors, Sequence) else ()
     if not found or not all(isinstance(prior, Prior) for prior in found):
         raise ValueError(f"priors must be a list with one Prior a hidden layer, got {priors!r}")
     return found

@@ -126,8 +126,7 @@ def moment(measure: levy.LevyMeasure, log_rate: Array | None, k: int) -> Array:
     """`∫ x^k ρ(x) (1 - e^(-t x)) dx` for `k` of 0, 1 or 2; may be infinite."""
     if log_rate is None:
         return jnp.asarray(measure.total_mass) if k == 0 else measure.moment(k)
-    infinite = jnp.isinf(measure.moment(k)) if k else False
-    return jnp.where(infinite, jnp.inf, jnp.exp(_log_moment(measure, log_rate, k)))
+    return jnp.exp(_log_moment(measure, log_rate, k))
 
 
 @_compiled
@@ -168,7 +167,7 @@ def _log_rate_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 
 
 def _log_moment(measure: levy.LevyMeasure, log_rate: Array, k: int) -> Array:
-    """The logarithm of the thinned moment of order `k`, where it is finite."""
+    """The logarithm of the thinned moment of order `k`."""
     edges = _edges(measure, log_rate)
     cells, head, _ = _integrals(measure, log_rate, k, edges[:-1], edges[1:], edges[:0])
     return jnp.logaddexp(_log_sum(cells, jnp.ones_like(cells)), head)
@@ -220,14 +219,15 @@ def _log_sum(heights: Array, weights: Array) -> Array:
 
 
 def _rest_and_density(measure: levy.LevyMeasure, v: Array, k: int) -> tuple[Array, Array]:
-    """`log ∫_x^∞ z^k ρ(dz)` and `log x^(1+k) ρ(x)` at `x = e^v`, elementwise."""
+    """`log ∫_x^∞ z^k ρ(dz)` and `log x^(1+k) ρ(x)` at `x = e^v`; `v` has one axis if `k > 0`."""
     v, low, high, mass = aligned(v, *measure.support, measure.total_mass)
     below, above = v <= jnp.log(low), v >= jnp.log(high)
     inside = jnp.where(below | above, measure.line(jnp.zeros((), v.dtype)), v)
     if k:
         order = jnp.full((), k, v.dtype)
-        whole = measure.log_moment_of_log(order)
-        share = measure.log_moment_of_log(order, inside) - whole
+        moments = measure.log_moment_of_log(order, jnp.append(inside, jnp.inf))
+        whole = moments[-1]
+        share = moments[:-1] - whole
         some = share < 0
         rest = whole + jnp.log(-jnp.expm1(jnp.where(some, share, -1)))
         rest, density = jnp.where(some, rest, -jnp.inf), measure.log_density_inside(inside) + k * v

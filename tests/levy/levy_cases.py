@@ -2,10 +2,15 @@
 
 Parameters and arguments are numbers that float32 holds exactly, so that one exact value serves both
 precisions. The rows of a kind are one batch under `vmap`, which is what users do.
+
+The values of the oracles are stored in `oracles/levy.json`, which `PYTHONPATH=.:tests python
+tests/levy/levy_cases.py` writes anew, in minutes.
 """
 
 import functools
+import json
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -92,11 +97,17 @@ ORDERS = np.array([1.0, 1.5, 2.0, 0.75, 0.25])
 ARRIVALS = np.append(np.array([1e-6, 1e-3, 1, 5, 100, 1e6]), np.logspace(-5, 5, 12))
 TIMES = np.array([1e-30, 1e-3, 1, 20, 300, 1e6]).astype(np.float32).astype(float)
 EDGES = [0, -1, -math.inf, math.inf, math.nan]  # after the points of each grid
+INFO = np.finfo(DTYPE)
+NASTY = [float(INFO.smallest_subnormal), float(INFO.tiny), 1e-30, 1e3, 1e30, float(INFO.max)]
 
 
-def sizes(oracle):
+STORED = Path(oracles.__file__).with_suffix(".json")
+SLOPES_AT = [0.3, 7.0, 1000.0]  # arrivals
+
+
+def sizes(oracle, double=X64):
     """Eight sizes of jumps, from 1e-30 (1e-15 in float32) to 1e6 or near the end of the support."""
-    x = np.array([1e-30 if X64 else 1e-15, 1e-9, 1e-3, 0.1, 0.7, 3, 50, 1e6])
+    x = np.array([1e-30 if double else 1e-15, 1e-9, 1e-3, 0.1, 0.7, 3, 50, 1e6])
     beyond = x * float(oracle.cut) > 0.98
     x[beyond] = (1 - 2.0 ** -np.arange(1, 1 + beyond.sum())) / float(oracle.cut or 1)
     return x.astype(np.float32).astype(float)
@@ -107,6 +118,39 @@ def oracles_of(name):
     return [oracle(*row) for row in rows]
 
 
+@functools.cache
+def exact(name):
+    """The stored values of the oracles, a dictionary for each row of parameters."""
+    return [
+        {kind: np.array(value, dtype=float) for kind, value in row.items()}
+        for row in json.loads(STORED.read_text())[name]
+    ]
+
+
+def exact_at_sizes(name, i, kind):
+    """Densities, tails or moments at `sizes`, the last axis."""
+    return np.delete(exact(name)[i][kind], 1 if X64 else 0, axis=-1)
+
+
+def stored_row(name, i):
+    build, make, rows = CASES[name]
+    oracle = make(*rows[i])
+    x = [sizes(oracle, double=True)[0], *sizes(oracle, double=False)]
+    measure = build(*rows[i])
+    low, high = float(measure.index_at_zero), float(measure.index_at_infinity)
+    found = {
+        "density": [oracle.density(z) for z in x],
+        "tail": [oracle.tail(z) for z in x],
+        "moment": [[oracle.moment(k, z) for z in x] for k in ORDERS[:3]],
+        "complete": [oracle.moment(k) if low < k < high else math.inf for k in ORDERS],
+        "laplace": [oracle.laplace(t) for t in TIMES],
+        "inverse": [oracle.inverse_tail(u) for u in ARRIVALS[:6]],
+    }
+    if name in FAMILIES:
+        found["slopes"] = [exact_slopes(make, rows[i], u) for u in SLOPES_AT]
+    return {kind: np.array(value, dtype=float).tolist() for kind, value in found.items()}
+
+
 def values_of(measure, x, u, t):
     """All that is compared with the oracles: the arguments are those of one measure."""
     v, num = measure.log_inverse_tail(u), len(x)
@@ -115,6 +159,7 @@ def values_of(measure, x, u, t):
     log_tail, log_density = measure.log_tail_of_log(logs), measure.log_density_of_log(logs)
     return {
         "density": jnp.exp(log_density[:num]) / jnp.where(x > 0, x, 1),
+        "logs": log_density[:num],
         "tail": jnp.exp(log_tail[:num]),
         "moment": measure.moment(jnp.asarray(ORDERS[:, None], x.dtype), x[None]),
         "laplace": measure.laplace_exponent(t),
@@ -129,16 +174,40 @@ def values_of(measure, x, u, t):
 
 
 @functools.cache
-def values(name):
-    """`values_of` for all rows of a case: measures made under `vmap`, and mapped over again."""
+def values_and_wrong(name):
+    """`values_of` for all rows of a case: measures made under `vmap`, and mapped over again.
+
+    Then the same for families with parameters that are out of range or NaN, put in without the
+    checks of construction, as those of a tracer are.
+    """
     build, _, rows = CASES[name]
     columns = [jnp.asarray(column, DTYPE) for column in zip(*rows, strict=True)]
-    grids = [[*sizes(oracle), *EDGES] for oracle in oracles_of(name)]
-    x = jnp.asarray(grids, DTYPE)
-    u, t = (jnp.asarray([*grid, *EDGES], DTYPE) for grid in (ARRIVALS, TIMES))
     measures = jax.vmap(build)(*columns)
-    found = jax.jit(jax.vmap(values_of, (0, 0, None, None)))(measures, x, u, t)
-    return {key: np.asarray(value) for key, value in found.items()}
+    x = [[*sizes(oracle), *EDGES, *NASTY] for oracle in oracles_of(name)]
+    if name in FAMILIES:
+        leaves, tree = jax.tree.flatten(measures)
+        wrong = [
+            [bad if i == j else leaf[0] for i, leaf in enumerate(leaves)]
+            for j in range(len(leaves))
+            for bad in (-1.5, math.nan)
+        ]
+        columns = zip(*wrong, strict=True)
+        leaves = [jnp.append(*pair) for pair in zip(leaves, map(jnp.asarray, columns), strict=True)]
+        measures, x = jax.tree.unflatten(tree, leaves), x + [x[0]] * len(wrong)
+    u, t = (jnp.asarray([*grid, *EDGES], DTYPE) for grid in (ARRIVALS, TIMES))
+    found = jax.jit(jax.vmap(values_of, (0, 0, None, None)))(measures, jnp.asarray(x, DTYPE), u, t)
+    found = {key: np.asarray(value) for key, value in found.items()}
+    num = len(rows)
+    return (
+        *(
+            {key: value[part] for key, value in found.items()}
+            for part in (slice(num), slice(num, None))
+        ),
+    )
+
+
+def values(name):
+    return values_and_wrong(name)[0]
 
 
 def cancelling(oracle, x):
@@ -165,7 +234,8 @@ def assert_accurate(got, expected, rtol=None, size=0.0):
 
 
 def exact_slopes(oracle, parameters, u):
-    """`log ρ̄⁻¹` and its derivatives in `u` and the parameters: `-1/(x ρ)` and `∂_θ ρ̄/(x ρ)`."""
+    """`log ρ̄⁻¹`, then its derivatives in `u` and the parameters: `-1/(x ρ)` and `∂_θ ρ̄/(x ρ)`."""
+    parameters = [mp.mpf(value) for value in parameters]
     log_x = oracle(*parameters).inverse_tail(u)
     with mp.workdps(80):
         x = mp.exp(log_x)
@@ -177,4 +247,16 @@ def exact_slopes(oracle, parameters, u):
                 [*parameters[:i], value + way * step, *parameters[i + 1 :]] for way in (1, -1)
             )
             slopes.append((oracle(*up).tail(x) - oracle(*down).tail(x)) / (2 * step * rise))
-    return float(log_x), [float(slope) for slope in slopes]
+    return [float(value) for value in (log_x, *slopes)]
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    table = {}
+    for name, (*_, rows) in CASES.items():
+        table[name] = [stored_row(name, i) for i in range(len(rows))]
+        print(name, flush=True)  # noqa: T201
+    lines = [
+        f'"{name}": [\n' + ",\n".join(map(json.dumps, rows)) + "\n]" for name, rows in table.items()
+    ]
+    STORED.write_text("{\n" + ",\n".join(lines) + "\n}\n")

@@ -71,6 +71,8 @@ def test_from_density(name):
     cases.assert_accurate(
         found["laplace"][jnp.array(some)], (oracle.laplace(T[i]) for i in some), 1e-7
     )
+    if name == "stable":  # far below all floats
+        assert float(measure.log_tail_of_log(-16000.0)) == pytest.approx(4000, rel=1e-9)
     inside = mass > U
     if low:
         back = [oracle.tail(math.exp(v)) for v in found["inverse"][inside]]

@@ -56,11 +56,43 @@ OTHERS = {
     "FromLevy": (priors.from_levy(TEMPERED), 50),
 }
 
-log_prob = jax.jit(lambda law, x: law.log_prob(x))
-log_density_of_log = jax.jit(lambda law, u: law.log_density_of_log(u))
-cdf = jax.jit(lambda law, x: law.cdf(x))
-icdf = jax.jit(lambda law, q: law.icdf(q))
+NUM = 1024  # points of one call of a compiled function
+
+
+def at_points(function):
+    """A function of a law and points, compiled once a class: it is given 1024 points at a time."""
+    compiled = jax.jit(function)
+
+    def call(law, x):
+        x = jnp.asarray(x, jnp.result_type(x, float) if np.ndim(x) == 0 else None)
+        if law.batch_shape:
+            return compiled(law, x)
+        rows = np.pad(np.ravel(x), (0, -x.size % NUM), mode="edge").reshape(-1, NUM)
+        values = [compiled(law, row) for row in rows]
+        return jax.tree.map(lambda *v: np.concatenate(v)[: x.size].reshape(x.shape), *values)
+
+    return call
+
+
+def _log_density_and_slope(law, u):
+    return jax.jvp(law.log_density_of_log, (u,), (jnp.ones_like(u),))
+
+
+log_prob_and_slopes = at_points(
+    jax.vmap(jax.value_and_grad(lambda law, x: law.log_prob(x), (0, 1)), (None, 0))
+)
+log_density_and_slope = at_points(_log_density_and_slope)
+cdf = at_points(lambda law, x: law.cdf(x))
+icdf = at_points(lambda law, q: law.icdf(q))
 sample_log = jax.jit(lambda law, key: law.sample_log(key, (100_000,)))
+
+
+def log_prob(law, x):
+    return log_prob_and_slopes(law, x)[0]
+
+
+def log_density_of_log(law, u):
+    return log_density_and_slope(law, u)[0]
 
 
 def in_dtype(law, dtype):

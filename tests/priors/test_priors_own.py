@@ -167,7 +167,7 @@ def test_own_distribution_that_does_not_tell_its_mean():
     ids=lambda kind: type(kind).__name__,
 )
 def test_a_law_of_something_else_is_refused(kind):
-    message = r"^Returns.law must return a NumPyro distribution of numbers in \[0, inf\), got "
+    message = r"^what Returns.law returns must be a NumPyro distribution of numbers in \[0, inf\), "
     with pytest.raises(ValueError, match=message):
         Returns(kind).at_width(10)
 
