@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 from mogp._version import __version__
 
 if TYPE_CHECKING:
-    from mogp import activations, datasets, inference, levy, limit, nn, plots, priors, pruning
+    from mogp import (
+        activations,
+        datasets,
+        estimators,
+        inference,
+        levy,
+        limit,
+        nn,
+        plots,
+        priors,
+        pruning,
+    )
     from mogp.model import MoGP
 
 __all__ = [
@@ -20,6 +31,7 @@ __all__ = [
     "__version__",
     "activations",
     "datasets",
+    "estimators",
     "inference",
     "levy",
     "limit",

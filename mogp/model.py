@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import equinox as eqx
+
 from mogp import activations, limit, nn
-from mogp.architecture import AbstractArchitecture, Scale, check_scales
+from mogp.architecture import AbstractArchitecture, Scale, check_inputs, check_scales
 from mogp.priors import Prior, check_priors
 
 
@@ -20,20 +22,30 @@ class MoGP(AbstractArchitecture):
         weight_scale: `σ_v`, positive; one number, or one for each of the `depth + 1` layers of
             weights. A NumPyro distribution is an unknown scale, which `inference.nuts` learns.
         bias_scale: `σ_b`, at least 0; likewise.
+        input_prior: the distribution of the variances of the inputs, which tells relevant inputs
+            from others; None, as `Deterministic`, gives each `1/d`.
+        input_groups: one number 0, 1, 2, … for each input; those of the same number, such as the
+            levels of one category, share a variance. None gives each one of its own.
 
     Raises:
         ValueError: if an argument is outside its range.
 
     Example:
+        >>> import jax
         >>> from mogp import MoGP, priors
         >>> MoGP(priors=[priors.Horseshoe(), priors.GBFRY(alpha=0.5, tau=2.0)]).depth
         2
+        >>> relevant = MoGP([priors.Horseshoe()], input_prior=priors.Horseshoe())
+        >>> relevant.sample_prior([[1.0, 2.0]], key=jax.random.key(0), num_jumps=10).shape
+        (1, 1, 1)
     """
 
     priors: tuple[Prior, ...]
     activation: activations.Activation
     weight_scale: Scale = 1.0
     bias_scale: Scale = 0.0
+    input_prior: Prior | None = None
+    input_groups: tuple[int, ...] | None = eqx.field(static=True, default=None)
 
     def __init__(
         self,
@@ -41,11 +53,15 @@ class MoGP(AbstractArchitecture):
         activation: str | activations.Activation = "relu",
         weight_scale: Scale = 1.0,
         bias_scale: Scale = 0.0,
+        input_prior: Prior | None = None,
+        input_groups: Sequence[int] | None = None,
     ) -> None:
         self.priors = check_priors(priors)
         self.activation = activations.get(activation)
         self.weight_scale, self.bias_scale = weight_scale, bias_scale
         check_scales(weight_scale, bias_scale, self.depth + 1)
+        self.input_prior = input_prior
+        self.input_groups = check_inputs(input_prior, input_groups)
 
     network = nn.network
     sample_kernel = limit.sample_kernel

@@ -1,7 +1,7 @@
 """Checks of the data of a verb, and their precision."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,27 @@ def size_of(tree: Any) -> int:
     """The bytes of the arrays of a tree, or of their shapes."""
     arrays = [a for a in jax.tree.leaves(tree) if hasattr(a, "shape") and hasattr(a, "dtype")]
     return sum(math.prod(a.shape) * a.dtype.itemsize for a in arrays)
+
+
+def by_field(what: str, tree: Any, values: Mapping[str, Any], default: Any) -> Any:
+    """The tree with the value of the innermost field of each leaf that has one in `values`.
+
+    Raises:
+        ValueError: if the tree has no field of a name.
+    """
+    seen: set[str] = set()
+
+    def value(path: tuple[Any, ...], _: Any) -> Any:
+        names = [str(getattr(entry, "name", getattr(entry, "key", ""))) for entry in path]
+        seen.update(names)
+        return next((values[name] for name in reversed(names) if name in values), default)
+
+    result = jax.tree_util.tree_map_with_path(value, tree)
+    if unknown := set(values) - seen:
+        raise ValueError(
+            f"{what}: no parameter is called {sorted(unknown)}, there are {sorted(seen)}"
+        )
+    return result
 
 
 @contextmanager

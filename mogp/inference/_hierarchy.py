@@ -20,9 +20,9 @@ def sample_parameters(prior: PriorT, name: str = "prior") -> PriorT:
 
     Every NumPyro distribution in place of a parameter is replaced by a draw from it. Each is a
     site, which NUTS infers. Those of a prior are called `name.parameter`; those of a `MoGP` are
-    `prior0.parameter`, `prior1.parameter`, … by layer, and `weight_scale` and `bias_scale`, with a
-    number behind if there is one a layer. The distributions of the result carry all their
-    normalising constants, so that they may be scored.
+    `prior0.parameter`, `prior1.parameter`, … by layer, `input_prior.parameter`, and `weight_scale`
+    and `bias_scale`, with a number behind if there is one a layer. The distributions of the result
+    carry all their normalising constants, so that they may be scored.
 
     Args:
         prior: a prior of `mogp.priors`, a `MoGP`, or any module with layers of nodes, whose priors
@@ -45,6 +45,8 @@ def sample_parameters(prior: PriorT, name: str = "prior") -> PriorT:
     if isinstance(prior, AbstractArchitecture):
         new: dict[str, Any] = {
             "priors": [sample_parameters(p, f"prior{i}") for i, p in enumerate(prior.priors)],
+            "input_prior": prior.input_prior
+            and sample_parameters(prior.input_prior, "input_prior"),
             "weight_scale": _sample_scale("weight_scale", prior.weight_scale),
             "bias_scale": _sample_scale("bias_scale", prior.bias_scale),
         }

@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from mogp._arrays import as_inputs
-from mogp._checks import is_concrete
+from mogp._checks import check_count, check_memory, is_concrete
 from mogp.inference import _stored, _tree
 from mogp.inference._data import in_precision, precise
 from mogp.inference._likelihoods import Likelihood
@@ -118,10 +118,15 @@ class Posterior:
             num_draws: use so many draws, evenly spaced; None for all.
 
         Raises:
-            ValueError: if `x` does not fit.
+            ValueError: if `x` does not fit, or predictions would take more than the memory.
         """
         x = as_inputs("x", x, model=self.sources, images=True)
         sources, likelihoods = self._flat(num_draws)
+        if is_concrete(self.y):
+            num = jax.tree.leaves(eqx.filter(sources, eqx.is_array))[0].shape[0]
+            outputs = self.y.shape[1] if self.y.ndim == 2 else int(np.asarray(self.y).max()) + 1
+            size = num * len(x) * outputs * x.dtype.itemsize
+            check_memory("the predictions", size, "fewer rows, or num_draws")
         return Predictive(likelihoods, *self._precisely(_predictions, sources, likelihoods, x))
 
     def evaluate(self, x: Array, y: ArrayLike, *, key: Array | None = None) -> dict[str, float]:
@@ -143,7 +148,11 @@ class Posterior:
 
         `load_posterior` reads it, and ArviZ opens its groups. Arrays are written one by one, so
         that weights may be of any size.
+
+        Raises:
+            ValueError: if it could not be loaded again, such as one made by hand.
         """
+        _stored.check_loadable(self)
         _stored.save(self, self._summary, Path(path))
 
     def _precisely(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -157,7 +166,7 @@ class Posterior:
 
     def _flat(self, num_draws: int | None) -> Any:
         flat, total = flattened((self.sources, self.likelihood)), math.prod(self.shape)
-        if num_draws is None or num_draws >= total:
+        if num_draws is None or check_count("num_draws", num_draws) >= total:
             return flat
         keep = np.linspace(0, total - 1, num_draws).round().astype(int)
         return jax.tree.map(lambda a: a[keep] if eqx.is_array(a) else a, flat)

@@ -18,7 +18,7 @@ from mogp._files import whole_file
 from mogp.architecture import AbstractArchitecture
 from mogp.inference import _tree
 from mogp.inference._hierarchy import sample_parameters
-from mogp.inference._identity import description
+from mogp.inference._identity import description, is_key
 from mogp.inference._likelihoods import NAMES, Likelihood, likelihood_of, stacked
 from mogp.limit.layers import LayerJumps, layers_of, skeleton
 from mogp.nn import network
@@ -54,14 +54,13 @@ def save(posterior: Any, summary: "xr.DataTree", path: Path) -> None:
         where[place] = places.get(id(array), ("sources", place))
         if id(array) not in places:
             others[place] = array
-    is_typed = jax.dtypes.issubdtype(posterior.key.dtype, jax.dtypes.prng_key)
-    key_data = jax.random.key_data(posterior.key) if is_typed else posterior.key
+    key_data = jax.random.key_data(posterior.key) if is_key(posterior.key) else posterior.key
     tree = summary.copy()
     tree.attrs["mogp"] = json.dumps(
         {
             "version": _VERSION,
             "sources": where,
-            "parameters": list(posterior.parameters),
+            "parameters": [name for name, a in posterior.parameters.items() if np.size(a)],
             "method": None if posterior.observed is None else posterior.observed.method,
             "columns": posterior.y.shape[1] if posterior.y.ndim == 2 else None,
             "key": np.asarray(key_data).tolist(),
@@ -81,6 +80,27 @@ def save(posterior: Any, summary: "xr.DataTree", path: Path) -> None:
                 one.to_netcdf(part, mode="a", group=group, engine=_ENGINE)
         with part.open("r+b") as file:  # what follows the end of a netCDF file is not looked at
             file.write(_MARK + hashlib.file_digest(file, "sha256").hexdigest().encode())
+
+
+def check_loadable(posterior: Any) -> None:
+    """Refuse what `load` could not rebuild: without the attributes of a sampler, for example."""
+    needed = ["model", "likelihood", "width"]
+    needed += ["num_diffuse"] * isinstance(posterior.sources, limit.Path)
+    reasons = [f"attrs lack {name!r}" for name in needed if name not in posterior.attrs]
+    try:
+        json.dumps(dict(posterior.attrs))
+    except (TypeError, ValueError) as error:
+        reasons.append(f"attrs must be values that JSON can hold ({error})")
+    for name in posterior.likelihood.parameters:
+        values = np.asarray(getattr(posterior.likelihood, name))
+        drawn = np.asarray(posterior.parameters.get(name, values.ravel()[:1]))
+        if np.any((values != drawn) & (values == values)):  # NaN are kept
+            reasons.append(f"parameters must have {name!r} of the likelihood of each draw")
+    if reasons:
+        raise ValueError(
+            f"posterior could not be loaded again: {'; '.join(reasons)}. Samplers return what can "
+            "be; ArviZ reads `posterior.data.to_netcdf(path)` of any other"
+        )
 
 
 def load(path: Path, model: Any, likelihood: str | Likelihood | None) -> dict[str, Any]:
@@ -120,7 +140,12 @@ def load(path: Path, model: Any, likelihood: str | Likelihood | None) -> dict[st
                 )
             return found
 
-        sources = _filled(path, _template(model, attrs), header["sources"], array)
+        sources = _filled(
+            path,
+            _template(model, attrs, tree["constant_data"]["x"].shape[-1]),
+            header["sources"],
+            array,
+        )
         parameters = {name: array(["posterior", name]) for name in header["parameters"]}
         shape = jax.tree.leaves(eqx.filter(sources, eqx.is_array))[0].shape[:2]
         x, y = array(["constant_data", "x"]), array(["observed_data", "y"])
@@ -192,7 +217,7 @@ def _shapes(model: Any) -> Any:
     return eqx.filter_eval_shape(model, jax.random.key(0))
 
 
-def _template(model: Any, attrs: dict[str, Any]) -> Any:
+def _template(model: Any, attrs: dict[str, Any], in_size: int) -> Any:
     """A function of the posterior with shapes in place of arrays; the shapes are of no account."""
 
     def build(key: Array) -> Any:
@@ -201,11 +226,12 @@ def _template(model: Any, attrs: dict[str, Any]) -> Any:
         if not isinstance(drawn, AbstractArchitecture):
             return drawn
         if attrs["width"] is not None:
-            return network(drawn, 1, 1, tuple(attrs["width"]), key=key)
+            return network(drawn, in_size, 1, tuple(attrs["width"]), key=key)
         one = jnp.zeros(1)
         jumps = tuple(LayerJumps(one, one, one) for _ in layers_of(drawn))
         every = (one,) * (len(jumps) + 1)
-        return limit.Path(skeleton(drawn), every, every, jumps, attrs["num_diffuse"])
+        inputs = one if drawn.random_inputs is not None else None
+        return limit.Path(skeleton(drawn), every, every, jumps, attrs["num_diffuse"], inputs)
 
     return eqx.filter_eval_shape(build, jax.random.key(0))
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from mogp import limit
-from mogp.nn import DependentMLP, nodes, trainable
+from mogp.nn import DependentMLP, InputLayer, nodes, trainable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -101,6 +101,7 @@ def named_arrays(posterior: Any) -> tuple[dict[str, Array], dict[str, list[str]]
     dims = {"y": ["row", "output"] if many else ["row"]}
     if posterior.x.ndim == 2:
         dims["x"] = ["row", "input"]
+    dims["input_variances"] = ["input_group"]
     values: dict[str, Array] = {}
     if isinstance(sources, DependentMLP):
         scales = [sources.inputs.bias_scale, *(layer.bias_scale for layer in sources.layers)]
@@ -141,7 +142,9 @@ def summaries(posterior: Any) -> dict[str, Array]:
     """What follows from the node variances of a network, in each hidden layer."""
     values: dict[str, Array] = {}
     for i, layer in enumerate(nodes(posterior.sources)):
-        if layer.is_free:
+        if isinstance(layer, InputLayer):
+            values["input_variances"] = layer.root_variances() ** 2
+        elif layer.is_free:
             u = layer.log_variances
             values[f"node_variances{i}"] = jnp.exp(u)
             values[f"log_variance_mean{i}"] = jnp.mean(u, -1)

@@ -20,10 +20,12 @@ from mogp.limit._recursion import (
     Layer,
     Pair,
     diffuse_step,
-    input_pair,
+    draw_input_variances,
     layers_of,
+    pair_given_inputs,
     precise_matmul,
     skeleton,
+    weighted,
 )
 
 _ENTRIES = 2**25  # numbers held by the draws that are made at once
@@ -190,24 +192,27 @@ def _draws(
     )
     by_jump, by_draw = jax.random.split(key)
     jumps = draw_jumps(layers, num, by_jump, (samples,), points.dtype)
-    return _compiled(skeleton(model), points, jumps, by_draw, num_outputs)
+    by_input = jax.random.fold_in(by_jump, 1)
+    inputs = draw_input_variances(model, points.shape[1], by_input, (samples,), points.dtype)
+    return _compiled(skeleton(model), points, inputs, jumps, by_draw, num_outputs)
 
 
 @eqx.filter_jit
 def _compiled(
     model: AbstractArchitecture,
     x: Array,
+    inputs: Array | None,
     jumps: tuple[LayerJumps, ...],
     key: Array,
     num_outputs: int | None,
 ) -> tuple[Array, Array, Array]:
-    first = input_pair(model, x, x)
-    factor = input_factor(model, x, first)
+    same = None if inputs is not None else before(model, x)
 
-    def one(draw: tuple[tuple[LayerJumps, ...], Array]) -> tuple[Array, Array, Array]:
-        drawn, key = draw
+    def one(draw: tuple[Array | None, tuple[LayerJumps, ...], Array]) -> tuple[Array, Array, Array]:
+        variances, drawn, key = draw
         by_node, by_output = jax.random.split(key)
-        behind = propagate(model, first, factor, drawn, by_node)
+        first = before(model, weighted(x, variances)) if same is None else same
+        behind = propagate(model, *first, drawn, by_node)
         if num_outputs is None:
             return behind.kernel, behind.error, jnp.zeros(())
         outputs = gaussian_draws(behind.factor(), by_output, num_outputs)
@@ -215,9 +220,15 @@ def _compiled(
 
     n, num_samples = len(x), len(jumps[0].diffuse)
     widest = max(each.sizes.shape[-1] for each in jumps)
-    size = n * (3 * n + 2 * widest + factor.shape[1])
+    size = n * (4 * n + 2 * widest + x.shape[1])
     batch = max(1, min(num_samples, _ENTRIES // size))
-    return jax.lax.map(one, (jumps, jax.random.split(key, num_samples)), batch_size=batch)
+    return jax.lax.map(one, (inputs, jumps, jax.random.split(key, num_samples)), batch_size=batch)
+
+
+def before(model: AbstractArchitecture, x: Array) -> tuple[Pair, Array]:
+    """The kernel before the first hidden layer on points, and a factor of it."""
+    first = pair_given_inputs(model, x, x)
+    return first, input_factor(model, x, first)
 
 
 def input_factor(model: AbstractArchitecture, x: Array, first: Pair) -> Array:

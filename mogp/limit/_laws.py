@@ -47,9 +47,12 @@ def tail_index(model: AbstractArchitecture) -> Real:
     growth = model.activation.growth()
     layers = layers_of(model)
     index: Real = math.inf
+    if model.random_inputs is not None:
+        index = model.random_inputs.limit.levy.index_at_infinity
     for i, layer in enumerate(layers):
         if growth == math.inf:  # behind random kernels, an exponential has no moments
-            passed: Real = math.inf if i <= gaussian_prefix(layers) else 0.0
+            known = i <= gaussian_prefix(layers) and model.random_inputs is None
+            passed: Real = math.inf if known else 0.0
         else:
             passed = index / growth if growth > 0 else math.inf
         own = layer.levy.index_at_infinity

@@ -1,6 +1,6 @@
 """Moments of the random kernel and of the outputs."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -12,10 +12,22 @@ from mogp._arrays import as_inputs, times
 from mogp._checks import check_count, check_key, check_numbers
 from mogp.architecture import AbstractArchitecture
 from mogp.limit._arguments import named_options
-from mogp.limit._dense import input_factor, propagate
+from mogp.limit._dense import before, input_factor, propagate
 from mogp.limit._gaussian import check_resolved, gp_pair
 from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
-from mogp.limit._recursion import Layer, Pair, diffuse_step, gaussian_prefix, input_pair, layers_of
+from mogp.limit._recursion import (
+    Layer,
+    Pair,
+    diffuse_step,
+    draw_input_variances,
+    gaussian_prefix,
+    layers_of,
+    pair_given_inputs,
+    weighted,
+)
+
+# Variances of the inputs, jumps of all layers but the last, and keys, one of each draw.
+Draws: TypeAlias = tuple[Array | None, tuple[LayerJumps, ...], Array]
 
 
 class Moments(NamedTuple):
@@ -88,9 +100,11 @@ def moments(
     """
     points, layers = as_inputs("x", x), layers_of(model)
     n, samples = len(points), check_count("num_samples", num_samples)
-    draws: tuple[tuple[LayerJumps, ...], Array] | None = None
+    draws: Draws | None = None
     one = n == 1 and model.activation.positively_homogeneous()
-    is_drawn = gaussian_prefix(layers) < len(layers) - 1 and not one
+    is_drawn = model.random_inputs is not None or (
+        gaussian_prefix(layers) < len(layers) - 1 and not one
+    )
     if not is_drawn and not one:
         check_resolved(model, points, [*layers[:-1], layers[-1]._replace(location=1.0)])
     check_numbers(
@@ -104,22 +118,23 @@ def moments(
     if is_drawn:
         if key is None:
             raise ValueError(
-                "key must be given: a hidden layer before the last has jumps, so that moments at "
-                "these points are estimated from draws; pass key=jax.random.key(0)"
+                "key must be given: a hidden layer before the last has jumps, or the inputs have a "
+                "prior, so that moments at these points are estimated from draws; pass "
+                "key=jax.random.key(0)"
             )
         by_jump, key = jax.random.split(key)
+        by_input = jax.random.fold_in(by_jump, 1)
+        inputs = draw_input_variances(model, points.shape[1], by_input, (samples,), points.dtype)
         num = numbers_of_jumps(layers, model.activation, num_jumps, tolerance)
         jumps = draw_jumps(layers[:-1], num[:-1], by_jump, (samples,), points.dtype)
-        draws = jumps, jax.random.split(key, samples)
+        draws = inputs, jumps, jax.random.split(key, samples)
     return _moments(model, points, draws)
 
 
 @eqx.filter_jit
-def _moments(
-    model: AbstractArchitecture, x: Array, draws: tuple[tuple[LayerJumps, ...], Array] | None
-) -> Moments:
+def _moments(model: AbstractArchitecture, x: Array, draws: Draws | None) -> Moments:
     layers = layers_of(model)
-    first, totals = input_pair(model, x, x), _total_moments(layers[-1], x.dtype)
+    first, totals = pair_given_inputs(model, x, x), _total_moments(layers[-1], x.dtype)
     if draws is None:
         if gaussian_prefix(layers) < len(layers) - 1:  # one point, see `moments`
             mean, variance = (m[:, None] for m in _at_points(model, layers, first.xx))
@@ -128,11 +143,13 @@ def _moments(
             mean, variance = _behind(model, layers[-1], totals, pair)
         return _summary(mean, variance, variance, jnp.zeros_like(mean), jnp.zeros_like(mean))
 
-    factor, root = input_factor(model, x, first), len(draws[1]) ** 0.5
+    factor, root = input_factor(model, x, first), len(draws[2]) ** 0.5
     mass, second = (jnp.where(jnp.isfinite(t), t, 0) for t in totals)  # the rest is known, below
 
-    def one(draw: tuple[tuple[LayerJumps, ...], Array]) -> tuple[Array, Array, Array]:
-        kernel = propagate(model, first, factor, *draw).kernel
+    def one(draw: Draws) -> tuple[Array, Array, Array]:
+        variances, jumps, key = draw
+        start = (first, factor) if variances is None else before(model, weighted(x, variances))
+        kernel = propagate(model, *start, jumps, key).kernel
         diagonal = jnp.diagonal(kernel)
         pair = Pair(diagonal, kernel, diagonal)
         off = model.activation.quadrature_error(jnp.max(diagonal))
@@ -158,7 +175,7 @@ def _moments(
     variance, square_covariance, error = _exact_where(
         by_order[1], jnp.inf, variance, square_covariance, error
     )
-    if model.activation.positively_homogeneous():
+    if draws[0] is None and model.activation.positively_homogeneous():
         by_mean, by_variance = _at_points(model, layers, first.xx)
         on = jnp.eye(len(x), dtype=bool)
         mean, mean_error = _exact_where(on, jnp.diag(by_mean), mean, mean_error)
@@ -184,6 +201,10 @@ def _is_infinite(model: AbstractArchitecture, layers: list[Layer], k: Array, ord
     growth, activation = model.activation.growth(), model.activation
     random = [not layer.is_gaussian for layer in layers]
     infinite = jnp.zeros(k.shape, bool)
+    if model.random_inputs is not None:
+        index = model.random_inputs.limit.levy.index_at_infinity
+        passed = order * growth ** len(layers)
+        infinite |= (passed > 0) & ~(index > passed) & (k > model.scales[0][1] ** 2)
     for i, layer in enumerate(layers):
         later = len(layers) - 1 - i
         passed = order * growth**later if growth < jnp.inf or later == 0 else jnp.inf

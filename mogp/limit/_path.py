@@ -15,7 +15,15 @@ from mogp._checks import check_count, check_key, check_numbers
 from mogp.architecture import AbstractArchitecture
 from mogp.limit._arguments import named_options, numbers_as_arrays
 from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
-from mogp.limit._recursion import Pair, diffuse_step, input_pair, layers_of, precise_matmul
+from mogp.limit._recursion import (
+    Pair,
+    diffuse_step,
+    draw_input_variances,
+    layers_of,
+    pair_given_inputs,
+    precise_matmul,
+    weighted,
+)
 
 _BLOCK = 512  # rows of a kernel matrix that are held at once
 
@@ -37,6 +45,7 @@ class Path(eqx.Module):
         biases: standard normal, one (width,) array a layer.
         jumps: node variances and diffuse parts, one a hidden layer.
         num_diffuse: extra nodes in each hidden layer that has a diffuse part.
+        input_variances: of the inputs, of shape (d,); None where each is `1/d`.
     """
 
     model: AbstractArchitecture
@@ -44,6 +53,7 @@ class Path(eqx.Module):
     biases: tuple[Array, ...]
     jumps: tuple[LayerJumps, ...]
     num_diffuse: int = eqx.field(static=True)
+    input_variances: Array | None = None
 
     @property
     def in_size(self) -> int:
@@ -143,7 +153,15 @@ def sample_path(
     size = sum(w * (1 + v) for v, w in itertools.pairwise(widths))
     check_numbers(f"a path of widths {widths}", size, "fewer jumps")
     weights, biases = _weights(widths, by_weight, by_bias)
-    return Path(model, weights, biases, draw_jumps(layers, num, by_jump, ()), diffuse)
+    by_input = jax.random.fold_in(by_jump, 1)
+    return Path(
+        model,
+        weights,
+        biases,
+        draw_jumps(layers, num, by_jump, ()),
+        diffuse,
+        draw_input_variances(model, sizes[0], by_input, (), weights[0].dtype),
+    )
 
 
 @eqx.filter_jit
@@ -166,7 +184,7 @@ def _compiled(function: Callable[..., Any], *arguments: Any) -> Any:
 def _nodes(path: Path, x: Array) -> list[Array]:
     """Values of the nodes of every layer, the outputs last."""
     scales = path.model.scales
-    hidden = x / x.shape[-1] ** 0.5
+    hidden = weighted(x, path.input_variances) / x.shape[-1] ** 0.5
     values: list[Array] = []
     for i, (weight, bias) in enumerate(zip(path.weights, path.biases, strict=True)):
         if i > 0:
@@ -216,7 +234,8 @@ def _jump_features(path: Path, x: Array) -> list[Array]:
 
 
 def _kernel_of_nodes(path: Path, x: Array, y: Array, at_x: list[Array], at_y: list[Array]) -> Pair:
-    pair = input_pair(path.model, x, y)
+    points = (weighted(a, path.input_variances) for a in (x, y))
+    pair = pair_given_inputs(path.model, *points)
     for layer, jumps, left, right in zip(
         layers_of(path.model), path.jumps, at_x, at_y, strict=True
     ):

@@ -1,9 +1,9 @@
 """One step of the kernel recursion, on arrays: what a layer does to a kernel."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -66,12 +66,35 @@ def layers_of(model: AbstractArchitecture) -> list[Layer]:
 
 
 def skeleton(model: AbstractArchitecture) -> AbstractArchitecture:
-    """The model with `Deterministic` priors, for computations to which the jumps are given.
+    """The model without priors, for computations to which jumps and input variances are given.
 
     All models with the same activation and depth then share what is compiled.
     """
-    bare = eqx.tree_at(lambda m: m.priors, model, (Deterministic(),) * model.depth)
+    priors = (Deterministic(),) * model.depth
+    bare = dataclasses.replace(model, priors=priors, input_prior=None, input_groups=None)
     return numbers_as_arrays(bare)
+
+
+def draw_input_variances(
+    model: AbstractArchitecture, in_size: int, key: Array, shape: tuple[int, ...], dtype: Any
+) -> Array | None:
+    """`λ⁰` of every input, of shape (*shape, in_size); None where each is `1/d`.
+
+    Raises:
+        ValueError: if the groups of the inputs are not those of `in_size` inputs.
+    """
+    groups = model.groups_of(in_size)
+    if (prior := model.random_inputs) is None:
+        return None
+    drawn: Array = prior.at_width(in_size).sample(key, (*shape, groups.max() + 1))
+    return drawn[..., groups].astype(dtype)
+
+
+def weighted(x: Array, variances: Array | None) -> Array:
+    """Points whose inputs of variance `1/d` are like inputs of the given variances at `x`."""
+    if variances is None:
+        return x
+    return x * jnp.broadcast_to(jnp.sqrt(x.shape[-1] * variances), x.shape)
 
 
 def input_pair(model: AbstractArchitecture, x: Array, y: Array) -> Pair:
@@ -81,7 +104,20 @@ def input_pair(model: AbstractArchitecture, x: Array, y: Array) -> Pair:
         model: an architecture.
         x: points, of shape (n, d).
         y: points, of shape (m, d).
+
+    Raises:
+        ValueError: if the inputs have variances, which make this kernel random.
     """
+    if model.random_inputs is not None:
+        raise ValueError(
+            f"the inputs have random variances ({model.input_prior}), and no closed form here: "
+            "draw kernels with sample_kernel, functions with sample_path, or moments with a key"
+        )
+    return pair_given_inputs(model, x, y)
+
+
+def pair_given_inputs(model: AbstractArchitecture, x: Array, y: Array) -> Pair:
+    """`input_pair` of points that are `weighted` by the variances of the inputs already."""
     weight_scale, bias_scale = model.scales[0]
     inner = Pair(jnp.sum(x**2, -1), precise_matmul(x, y.T), jnp.sum(y**2, -1))
     return inner.map(lambda k: bias_scale**2 + weight_scale**2 / x.shape[-1] * k)

@@ -6,7 +6,14 @@ compose with each other and with other Equinox modules, for example in `equinox.
 
 from mogp.nn._any_network import Dependent, GroupNodes
 from mogp.nn._covariance import AbstractCovariance, Diagonal, Full, LowRank
-from mogp.nn._dependent import DependentLayer, DependentMLP, InputLayer, check_widths, network
+from mogp.nn._dependent import (
+    DependentLayer,
+    DependentMLP,
+    InputLayer,
+    check_widths,
+    input_layer,
+    network,
+)
 from mogp.nn._distance import mixture_distance
 from mogp.nn._groups import Group, Groups, Place, Refusal, groups
 from mogp.nn._mean_field import MeanFieldLayer
@@ -48,6 +55,7 @@ __all__ = [
     "flow",
     "gm_particles",
     "groups",
+    "input_layer",
     "is_stack",
     "log_prior",
     "mixture_distance",

@@ -1,18 +1,20 @@
 """Fully connected networks with a random variance on every hidden node."""
 
+import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from mogp._arrays import Real
-from mogp._checks import check_count, check_key, check_numbers, one_each
+from mogp._checks import check_count, check_key, check_numbers, is_concrete, one_each
 from mogp.activations import Activation
 from mogp.architecture import AbstractArchitecture
 from mogp.nn._inputs import add_row, as_inputs, scale_row
@@ -20,31 +22,123 @@ from mogp.nn._nodes import AbstractNetwork, AbstractNodes, standard_normal, star
 from mogp.priors import Prior
 
 
-class InputLayer(eqx.Module):
-    """The first layer of weights of a `DependentMLP`, `z = σ_b B + (σ_v / √d) V x`.
+class InputLayer(AbstractNodes):
+    """The inputs and the first layer of weights, `z = σ_b B + σ_v V (√λ⁰ ⊙ x)`.
+
+    Without an input prior `λ⁰ = 1/d`. With one, the inputs are nodes: they are ranked and cut away
+    like others, after which the layer still takes all inputs, and reads those that are left.
 
     Attributes:
         weights: `V`, of shape (width, d), standard normal under the prior.
         biases: `B`, of shape (width,), likewise.
         weight_scale: `σ_v`.
         bias_scale: `σ_b`.
+        log_variances: `log λ⁰` of every group of inputs, of shape (num_groups,); None for `1/d`.
+        prior: the distribution of `λ⁰`, or None.
+        groups: the number of the group of each input, integers of shape (d,); None if each has
+            a variance of its own.
+        columns: which inputs are read, integers of shape (d,); None without an input prior.
+        prior_width: how many inputs there were at first.
     """
 
     weights: Array
     biases: Array
     weight_scale: Real
     bias_scale: Real
+    log_variances: Array | None
+    prior: Prior | None
+    groups: Array | None
+    columns: Array | None
+    prior_width: int = eqx.field(static=True)
     constants: ClassVar[tuple[str, ...]] = ("weight_scale", "bias_scale")
 
+    @property
+    def in_size(self) -> int:
+        """How many inputs are taken; after a cut, not all of them are read."""
+        return int(self.weights.shape[-1]) if self.columns is None else self.prior_width
+
     def __call__(self, x: ArrayLike, *, key: object = None) -> Float[Array, "... width"]:  # noqa: ARG002
-        """Pre-activations (…, width) of the first hidden layer, from inputs (…, d)."""
-        scale = self.weight_scale / math.sqrt(self.weights.shape[-1])
-        hidden = scale * as_inputs(x, self.weights)
-        return add_row(hidden @ self.weights.T, self.bias_scale * self.biases)
+        """Pre-activations (…, width) of the first hidden layer, from inputs (…, in_size)."""
+        return add_row(self._hidden(x) @ self.weights.T, self.bias_scale * self.biases)
+
+    def roots(self) -> Float[Array, " d"]:
+        """`√λ⁰` of each input that is read, of shape (d,)."""
+        d = self.weights.shape[-1]
+        if self.log_variances is None:
+            return jnp.full((d,), 1 / math.sqrt(d), self.weights.dtype)
+        roots = self.root_variances()
+        return roots if self.groups is None else roots[self.groups]
+
+    def outgoing(self) -> Array:
+        """`V` of each group, of shape (num_groups, fan_out), with zeros at inputs of others."""
+        by_input = jnp.swapaxes(self.weights, -1, -2)
+        if self.groups is None:
+            return by_input
+        rows = jnp.where(self._belongs()[:, :, None], by_input[None], 0)
+        return rows.reshape(self.number, -1)
+
+    def with_outgoing(self, weights: Array) -> Self:
+        if self.groups is not None:
+            rows = weights.reshape(self.number, -1, self.weights.shape[-2])
+            weights = jnp.sum(jnp.where(self._belongs()[:, :, None], rows, 0), 0)
+        return eqx.tree_at(lambda n: n.weights, self, jnp.swapaxes(weights, -1, -2))
+
+    def fan_out(self) -> Float[Array, " num_groups"]:
+        if self.groups is None:
+            return super().fan_out()
+        sizes = jnp.sum(self._belongs(), 1)
+        return (sizes * self.weights.shape[-2]).astype(self.weights.dtype)
+
+    def take(self, kept: Array) -> Self:
+        """The layer that reads only the inputs of the groups with the given numbers."""
+        inputs, groups = kept, None
+        if self.groups is not None:
+            if not is_concrete(kept, self.groups):
+                raise ValueError("kept must be known numbers where inputs have groups, is traced")
+            places = [np.flatnonzero(np.asarray(self.groups) == g) for g in np.asarray(kept)]
+            inputs = jnp.asarray(np.concatenate(places))
+            groups = jnp.asarray(np.repeat(np.arange(len(places)), [len(p) for p in places]))
+        return dataclasses.replace(
+            self,
+            log_variances=self.log_variances[kept],  # type: ignore[index]
+            weights=self.weights[:, inputs],
+            groups=groups,
+            columns=self.columns[inputs],  # type: ignore[index]
+        )
+
+    def contributions(self, x: Array) -> Array:
+        x = self._read(x)
+        # Inputs of one group are added up before they are squared.
+        products = (self.weights.T @ self.weights) * (x.T @ x)
+        belongs = self._belongs().astype(products.dtype)
+        return jnp.exp(self.log_variances) * jnp.sum((belongs @ products) * belongs, 1)  # type: ignore[arg-type]
+
+    def design(self, x: ArrayLike) -> Float[Array, "... columns"]:
+        hidden = self._hidden(x)
+        bias = jnp.full((*hidden.shape[:-1], 1), self.bias_scale, hidden.dtype)
+        return jnp.concatenate([bias, hidden], -1)
+
+    def refitted(self, change: Array) -> Self:
+        new = self.biases + change[0], self.weights + change[1:].T
+        return eqx.tree_at(lambda n: (n.biases, n.weights), self, new)
 
     def log_prior(self) -> Float[Array, ""]:
-        """Log-density of `V` and `B`, a scalar."""
-        return standard_normal((self.weights, self.biases))
+        """Log-density of `V`, `B` and `log λ⁰`, a scalar."""
+        others = standard_normal((self.weights, self.biases))
+        return others if self.log_variances is None else others + self.log_prior_of_variances()
+
+    def _hidden(self, x: ArrayLike) -> Array:
+        return scale_row(self._read(x), self.weight_scale * self.roots())
+
+    def _read(self, x: ArrayLike) -> Array:
+        if self.columns is None:
+            return as_inputs(x, self.weights)
+        return as_inputs(x, jnp.zeros(self.in_size, self.weights.dtype))[..., self.columns]
+
+    def _belongs(self) -> Array:
+        """Whether each input is in each group, of shape (num_groups, d)."""
+        numbers = jnp.arange(self.weights.shape[-1]) if self.groups is None else self.groups
+        return jnp.arange(self.number)[:, None] == numbers[None, :]
 
 
 class DependentLayer(AbstractNodes):
@@ -118,9 +212,11 @@ class DependentMLP(AbstractNetwork):
     outgoing weights, which makes those weights dependent. Node variances scale the activations;
     no scaled weight matrix is ever formed. `nn.network` and `MoGP.network` draw one.
 
+    With an input prior, `√λ⁰ ⊙ x` stands for `x / √d`, and the inputs are the last of `nn.nodes`.
+
     Attributes:
-        inputs: the first layer of weights.
         layers: the hidden layers, each with the weights behind it.
+        inputs: the first layer of weights.
 
     Example:
         >>> import jax
@@ -130,13 +226,13 @@ class DependentMLP(AbstractNetwork):
         (5, 1)
     """
 
-    inputs: InputLayer
     layers: tuple[DependentLayer, ...]
+    inputs: InputLayer
 
     @property
     def in_size(self) -> int:
         """The size of an input."""
-        return int(self.inputs.weights.shape[-1])
+        return self.inputs.in_size
 
     @property
     def out_size(self) -> int:
@@ -180,7 +276,9 @@ class DependentMLP(AbstractNetwork):
         return tuple(values)
 
     def flow(self, x: ArrayLike) -> tuple[tuple[Array, Array], ...]:
-        return tuple(itertools.pairwise(self.pre_activations(x)))
+        values = self.pre_activations(x)
+        of_inputs = (jnp.asarray(x), values[0])
+        return (*itertools.pairwise(values), *[of_inputs] * self._has_input_variances)
 
     def design(self, x: ArrayLike) -> Float[Array, "... columns"]:
         """What the weights behind the last hidden layer multiply, of shape (…, 1 + width).
@@ -196,11 +294,18 @@ class DependentMLP(AbstractNetwork):
 
     def take(self, kept: Sequence[Int[Array, " count"]]) -> Self:
         chain: list[Any] = [self.inputs, *self.layers]
+        if self._has_input_variances:
+            *kept, inputs = kept
+            chain[0] = self.inputs.take(inputs)
         for i, numbers in enumerate(kept):
             before = chain[i].weights[numbers], chain[i].biases[numbers]
             chain[i] = eqx.tree_at(lambda n: (n.weights, n.biases), chain[i], before)
             chain[i + 1] = chain[i + 1].take(numbers)
-        return eqx.tree_at(lambda n: (n.inputs, *n.layers), self, tuple(chain))
+        return dataclasses.replace(self, inputs=chain[0], layers=tuple(chain[1:]))
+
+    @property
+    def _has_input_variances(self) -> bool:
+        return self.inputs.log_variances is not None
 
 
 def network(
@@ -262,7 +367,62 @@ def network(
         )
         for i, (prior, p) in enumerate(zip(priors, widths, strict=True), start=1)
     )
-    return DependentMLP(inputs=InputLayer(weights[0], biases[0], *scales[0]), layers=layers)
+    inputs = input_layer(
+        architecture,
+        weights[0],
+        biases[0],
+        lambda prior, num: start_variances(
+            prior, sizes[0], init_variances, key=next(keys), number=num
+        ),
+    )
+    return DependentMLP(layers=layers, inputs=inputs)
+
+
+def input_layer(
+    architecture: AbstractArchitecture,
+    weights: Array,
+    biases: Array,
+    log_variances: Callable[[Prior, int], Array],
+) -> InputLayer:
+    """The first layer of weights of an architecture.
+
+    Args:
+        architecture: with the scales, and the prior and groups of the inputs.
+        weights: `V`, of shape (width, d).
+        biases: `B`, of shape (width,).
+        log_variances: from the input prior and the number of groups to `log λ⁰`, of shape
+            (num_groups,); not called without an input prior.
+
+    Returns:
+        The layer.
+
+    Raises:
+        ValueError: if the groups are not those of `d` inputs.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from mogp import MoGP, nn, priors
+        >>> layer = nn.input_layer(
+        ...     MoGP([priors.Horseshoe()], input_prior=priors.Horseshoe()), jnp.ones((5, 2)),
+        ...     jnp.zeros(5), lambda prior, num: jnp.zeros(num)
+        ... )
+        >>> layer(jnp.ones((3, 2))).shape
+        (3, 5)
+    """
+    (weight_scale, bias_scale), prior = architecture.scales[0], architecture.random_inputs
+    groups = architecture.groups_of(weights.shape[-1])
+    grouped = prior is not None and architecture.input_groups is not None
+    return InputLayer(
+        weights=weights,
+        biases=biases,
+        weight_scale=weight_scale,
+        bias_scale=bias_scale,
+        log_variances=None if prior is None else log_variances(prior, int(groups.max()) + 1),
+        prior=prior,
+        groups=jnp.asarray(groups) if grouped else None,
+        columns=None if prior is None else jnp.arange(weights.shape[-1]),
+        prior_width=weights.shape[-1],
+    )
 
 
 def check_widths(width: int | Sequence[int], depth: int) -> tuple[int, ...]:

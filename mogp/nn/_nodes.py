@@ -122,6 +122,11 @@ class AbstractNodes(eqx.Module):
         """
         raise ValueError(f"repair needs {type(self).__name__} to define design and refitted")
 
+    def fan_out(self) -> Float[Array, " number"]:
+        """How many of the outgoing weights of each node are free, of shape (number,)."""
+        weights = self.outgoing()
+        return jnp.full(weights.shape[:1], weights.shape[1], weights.dtype)
+
     def norms(self) -> Float[Array, " number"]:
         """`λ_j ‖V_j‖²` of every node, of shape (number,)."""
         return jnp.exp(self.log_variances) * jnp.sum(self.outgoing() ** 2, -1)
@@ -227,19 +232,25 @@ def standard_normal(arrays: Sequence[Array], scale: float = 1.0) -> Array:
 
 
 def start_variances(
-    prior: Prior, width: int, init_variances: str = "prior", *, key: PRNGKeyArray
-) -> Float[Array, " width"]:
+    prior: Prior,
+    width: int,
+    init_variances: str = "prior",
+    *,
+    key: PRNGKeyArray,
+    number: int | None = None,
+) -> Float[Array, " number"]:
     """Where the log node variances of a layer start.
 
     Args:
         prior: the distribution of the node variances.
-        width: the number of nodes, at least 1.
+        width: the width at which the prior is taken, at least 1.
         init_variances: `"prior"` draws them from the prior, `"equal"` sets all to `1/width`. Node
             variances without a density of `log λ` are drawn in both cases.
         key: a random key.
+        number: the number of nodes; None for the width.
 
     Returns:
-        `log λ`, of shape (width,).
+        `log λ`, of shape (number,).
 
     Raises:
         ValueError: if an argument is outside its range, or the layer is larger than the memory.
@@ -257,6 +268,7 @@ def start_variances(
     check_key(key)
     check_numbers("the layer", width, "a smaller width")
     law = prior.at_width(width)
+    shape = (width if number is None else number,)
     if init_variances == "equal" and has_density(law):
-        return jnp.full((width,), -math.log(width), jnp.result_type(float))
-    return sample_log(law, key, (width,))
+        return jnp.full(shape, -math.log(width), jnp.result_type(float))
+    return sample_log(law, key, shape)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.commands
 def test_kills_of_a_command(number, tmp_path, capsys):
     """Results are the same after SIGKILL; after SIGTERM one true line, in 5 seconds."""
     main = runpy.run_path(str(ROOT / "benchmarks" / "kills.py"))["main"]
-    options = "--kills", "2", "--only", "experiment", "--out", str(tmp_path / "kills.json")
+    options = "--kills", "2", "--only", "experiment", "--out", str(tmp_path / "kills.jsonl")
     assert main("--signal", number, *options) == 0
     assert "0 kills are wrong" in capsys.readouterr().out
 

@@ -9,7 +9,6 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from closeness import assert_close
 from numpyro.infer import Predictive, util
 from oracles import needs_x64
 from scipy import stats
@@ -198,47 +197,48 @@ def test_posterior_equals_weighted_draws_of_the_prior():
     assert np.all(np.abs(drawn.mean(0) - mean) < 4 * np.hypot(error, own))
 
 
+def of_one_number(**change):
+    """One number of the limit with all its weights, since Student's t has no closed form."""
+    with jax.enable_x64(False):
+        x, y = np.zeros((1, 1), np.float32), np.ones(1, np.float32)
+        arguments = SHORT | {"checkpoint_every": 5} | change
+        return inference.nuts(
+            MODEL, x, y, key=jax.random.key(0), likelihood="student_t", num_jumps=3, num_diffuse=2,
+            **arguments,
+        )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def whole():
-    """A short run of the limit of a horseshoe network."""
-    return inference.nuts(
-        MODEL, X, Y, key=jax.random.key(3), likelihood=inference.Gaussian(0.3), num_jumps=3, **SHORT
-    )
+    return of_one_number()
 
 
-def test_tree(whole):
-    tree = whole.data
-    assert set(tree.children) == {
-        "posterior", "posterior_predictive", "log_likelihood", "sample_stats", "prior",
-        "prior_predictive", "observed_data", "constant_data",
-    }  # fmt: skip
-    assert set(tree["posterior"].data_vars) == {
-        "weights0", "biases0", "gaps0", "node_variances0", "diffuse0",
-    }  # fmt: skip
-    assert tree.posterior["weights0"].dims == ("chain", "draw", "jump0", "input")
-    assert tree.posterior["node_variances0"].shape == (2, 12, 3)
-    assert tree.posterior_predictive["y"].dims == ("chain", "draw", "row")
-    assert tree.log_likelihood["y"].shape == (2, 12, 5)
-    assert tree.prior["gaps0"].shape == (1, 12, 3)
-    assert tree["sample_stats"]["diverging"].shape == (2, 12)
-    arrivals = np.cumsum(tree.posterior["gaps0"].values, -1)
-    sizes = MODEL.priors[0].limit.levy.inverse_tail(jnp.asarray(arrivals))
-    assert_close(tree.posterior["node_variances0"], sizes, 1e-10)
+def test_one_number_with_outliers_in_single_precision(whole):
+    assert whole.sources.weights[1].shape == (2, 12, 1, 5)
+    assert whole.parameters["gaps0"].dtype == np.float32
+    assert all(np.isfinite(a).all() for a in arrays(whole).values())
+    with jax.enable_x64(False):
+        x, y = np.zeros((1, 1), np.float32), np.ones(1, np.float32)
+        scores = whole.evaluate(x, y, key=jax.random.key(1))
+        assert whole.predict(np.zeros((5, 1), np.float32)).outputs.shape == (24, 5, 1)
+        assert whole.data.posterior["weights1"].shape == (2, 12, 1, 5)
+    assert all(np.isfinite(value) for value in scores.values())
 
 
-def quick(**change):
-    """A short run of a network that compiles fast."""
-    model = MoGP([priors.Deterministic()])
-    arguments = {"width": 2, "likelihood": inference.Gaussian(0.3), "checkpoint_every": 5}
-    return inference.nuts(model, X, Y, key=jax.random.key(3), **(SHORT | arguments | change))
+def arrays(posterior):
+    """All that was drawn, by name."""
+    path = posterior.sources
+    values = dict(posterior.parameters) | dict(posterior.statistics)
+    for name, each in (("weights", path.weights), ("biases", path.biases), ("jumps", path.jumps)):
+        values |= {f"{name}{i}": a for i, a in enumerate(jax.tree.leaves(each))}
+    return values
 
 
-def test_a_resumed_chain_is_the_same(tmp_path, monkeypatch):
+def test_a_resumed_chain_is_the_same(whole, tmp_path, monkeypatch):
     """Killed in the warmup; then interrupted among the draws; then done; then fewer draws.
 
     `test_runner.py` has the other cases, on a run of milliseconds.
     """
-    whole = quick()
     path, calls, advance = tmp_path / "chain", [], _nuts._Run.advance
 
     def disturbed(*arguments):
@@ -251,67 +251,25 @@ def test_a_resumed_chain_is_the_same(tmp_path, monkeypatch):
 
     monkeypatch.setattr(_nuts._Run, "advance", disturbed)
     with pytest.raises(MemoryError):
-        quick(checkpoint=path)
-    cut = quick(checkpoint=path)  # the last piece of the warmup, and five draws
-    assert cut.data.attrs["interrupted"] == 1
-    full = whole.data.posterior
-    for name, values in cut.data.posterior.items():
-        np.testing.assert_array_equal(values, full[name][:, :5])
-    done = quick(checkpoint=path)
-    assert done.data.attrs["interrupted"] == 0
+        of_one_number(checkpoint=path)
+    cut = of_one_number(checkpoint=path)  # the last piece of the warmup, and five draws
+    assert cut.attrs["interrupted"]
+    done = of_one_number(checkpoint=path)
+    assert not done.attrs["interrupted"]
     before = path.read_bytes()
-    few = quick(checkpoint=path, num_samples=7)
+    few = of_one_number(checkpoint=path, num_samples=5)
     assert path.read_bytes() == before
-    for name, values in full.items():
-        np.testing.assert_array_equal(done.data.posterior[name], values)
-        np.testing.assert_array_equal(few.data.posterior[name], values[:, :7])
+    for name, values in arrays(whole).items():
+        np.testing.assert_array_equal(arrays(done)[name], values)
+        np.testing.assert_array_equal(arrays(cut)[name], values[:, :5])
+        np.testing.assert_array_equal(arrays(few)[name], values[:, :5])
     with pytest.raises(ValueError, match="belongs to another run: num_warmup is 20 there"):
-        quick(checkpoint=path, num_warmup=1)
+        of_one_number(checkpoint=path, num_warmup=1)
     with (
         _checkpoint.only_writer(path),
         pytest.raises(BlockingIOError, match="is being written by another process"),
     ):
-        quick(checkpoint=path)
-
-
-def test_saved_and_loaded_is_the_same(whole, tmp_path):
-    whole.save(tmp_path / "posterior.nc")
-    again = inference.load_posterior(
-        tmp_path / "posterior.nc", MODEL, likelihood=inference.Gaussian(0.3)
-    )
-    assert jax.tree.structure(again.sources) == jax.tree.structure(whole.sources)
-    np.testing.assert_array_equal(again.predict(X).outputs, whole.predict(X).outputs)
-    assert again.data.equals(whole.data)
-
-
-def test_labels_by_a_network(tmp_path):
-    posterior = inference.nuts(
-        MODEL, X, LABELS, key=jax.random.key(0), likelihood="categorical", width=3, **SHORT
-    )
-    scores = posterior.evaluate(X, LABELS)
-    assert all(np.isfinite(value) for value in scores.values())
-    assert posterior.data.posterior_predictive["y"].shape == (2, 12, 5)
-    assert posterior.predict(X, num_draws=4).mean().shape == (5, 3)
-    posterior.save(tmp_path / "posterior.nc")
-    again = inference.load_posterior(tmp_path / "posterior.nc", MODEL)
-    assert jax.tree.structure(again.sources) == jax.tree.structure(posterior.sources)
-    np.testing.assert_array_equal(again.predict(X).outputs, posterior.predict(X).outputs)
-
-
-def test_one_number_with_outliers_in_single_precision():
-    """The limit with all its weights, since Student's t has no closed form."""
-    with jax.enable_x64(False):
-        x, y = np.zeros((1, 1), np.float32), np.ones(1, np.float32)
-        posterior = inference.nuts(
-            MODEL, x, y, key=jax.random.key(0), likelihood="student_t", num_jumps=3, num_diffuse=2,
-            **SHORT,
-        )  # fmt: skip
-        assert posterior.data.posterior["weights1"].shape == (2, 12, 1, 5)
-        assert posterior.data.posterior["gaps0"].dtype == np.float32
-        assert all(np.isfinite(v).all() for v in posterior.data.posterior.values())
-        scores = posterior.evaluate(x, y, key=jax.random.key(1))
-        assert all(np.isfinite(value) for value in scores.values())
-        assert posterior.predict(np.zeros((5, 1), np.float32)).outputs.shape == (24, 5, 1)
+        of_one_number(checkpoint=path)
 
 
 @pytest.mark.statistical

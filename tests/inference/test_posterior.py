@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import warnings
 
 import arviz_stats
@@ -275,6 +276,20 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert [each.name for each in tmp_path.iterdir()] == ["posterior.nc"]
 
 
+def test_what_could_not_be_loaded_again_is_not_saved(tmp_path):
+    of_path, of_network = (CASES[name][1]() for name in ("limit", "network"))
+    less = {name: value for name, value in of_path.attrs.items() if name != "num_diffuse"}
+    for posterior, change, message in [
+        (of_path, {"attrs": less}, "could not be loaded again: attrs lack 'num_diffuse'. Samplers"),
+        (of_network, {"attrs": {}}, "attrs lack 'model'; attrs lack 'likelihood'; attrs lack 'wid"),
+        (of_network, {"attrs": of_network.attrs | {"a": object()}}, "JSON can hold"),
+        (of_network, {"parameters": {}}, "parameters must have 'noise_scale' of the likelihood of"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            dataclasses.replace(posterior, **change).save(tmp_path / "posterior.nc")
+    assert not any(tmp_path.iterdir())
+
+
 def test_damaged_files_are_refused(tmp_path):
     """Cut short, empty, any of its bytes changed, another kind of file, a folder."""
     model, make = CASES["module"]
@@ -395,7 +410,7 @@ def test_functions_of_arviz_take_a_posterior_of_every_likelihood(name):
 # --- predictions --------------------------------------------------------------------------------
 
 
-def test_predictions_by_some_draws_and_in_compiled_code():
+def test_predictions_by_some_draws_and_in_compiled_code(monkeypatch):
     _, make = CASES["classifier"]
     posterior = make()
     whole = posterior.predict(X)
@@ -410,6 +425,11 @@ def test_predictions_by_some_draws_and_in_compiled_code():
     assert_close(density, whole.log_density(LABELS), 1e-10)
     with pytest.raises(ValueError, match=r"x must have shape \(n, 1\)"):
         posterior.predict(jnp.zeros((3, 2)))
+    with pytest.raises(ValueError, match="num_draws must be an integer of at least 1"):
+        posterior.predict(X, num_draws=0)
+    monkeypatch.setattr(os, "sysconf", lambda _: 1)
+    with pytest.raises(ValueError, match=r"the predictions would take 0\.0 GiB, more than"):
+        posterior.predict(X)
 
 
 def test_flattened_joins_chains_and_draws():

@@ -72,6 +72,15 @@ def test_the_result_is_a_posterior(whole, classes, key):
     assert_close(total, jax.nn.logsumexp(whole.sources.log_variances[0], -1), rtol=1e-12)
 
 
+def test_a_second_run_of_equal_shapes_compiles_nothing(whole, classes, compilations):
+    (x, y), key = classes, jax.random.key(4)
+    data = x + 1, y[::-1]
+    compilations.clear()
+    other = inference.sghmc(MODEL, *data, key=key, **SMALL)
+    assert compilations == []
+    assert not np.array_equal(other.sources.weights[0], whole.sources.weights[0])
+
+
 # --- runs: the matrix of kills is tested on the toy of test_runner.py ----------------------------
 
 
@@ -254,7 +263,7 @@ class Bounded(priors.Prior):
         ({"model": MoGP([priors.Beta(1.0, 1.0)])}, "use nuts, or a prior whose distributions have"),
         ({"model": MoGP([priors.RegularizedHorseshoe(1.0)])}, "RegularizedHorseshoe are bounded"),
         ({"model": MoGP([Bounded()])}, "node variances of Bounded are bounded"),
-        ({"model": Plain(jnp.zeros((2, 2))), "width": None}, "model must have 3 outputs"),
+        ({"model": Plain(jnp.zeros((2, 2))), "width": None}, r"outputs of shape \(n, 3\) for y"),
         ({"model": Plain(None), "width": None}, "model must have at least one floating-point"),
         ({"x": jnp.full((300, 2), jnp.nan)}, "x must be finite, got NaN or infinity in 300 of 300"),
         ({"y": jnp.zeros(299, int)}, r"y must have shape \(300,\)"),
@@ -271,7 +280,7 @@ class Bounded(priors.Prior):
         ({"schedule": "linear"}, "schedule must be one of"),
         ({"noise": "rbg"}, "noise must be one of"),
         ({"likelihood": "hinge"}, "likelihood must be one of"),
-        ({"scales": {"variances": 2.0}}, r"scales: no array is called \['variances'\]"),
+        ({"scales": {"variances": 2.0}}, r"scales: no parameter is called \['variances'\]"),
         ({"scales": {"weights": 0.0}}, r"scales\['weights'\] must be above 0"),
         ({"num_chains": 0}, "num_chains must be an integer of at least 1"),
         (

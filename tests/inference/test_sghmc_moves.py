@@ -20,6 +20,11 @@ P, FAN_OUT = 4, 3
 FLOAT = jnp.result_type(float)
 
 
+def fan_outs(weights):
+    """All weights are free."""
+    return {i: jnp.full(len(v), float(v.shape[1]), v.dtype) for i, v in weights.items()}
+
+
 class HalfNormal(priors.Prior):
     """A user's prior, whose distribution is NumPyro's alone."""
 
@@ -61,7 +66,9 @@ def test_the_tempered_law_is_invariant_under_the_centred_move():
         nodes = node_priors(prior, {}, temperature)
 
         def sweep(i, state):
-            _, u, v = _node_moves.centred(jax.random.fold_in(keys[2], i), nodes, {}, *state)
+            _, u, v = _node_moves.centred(
+                jax.random.fold_in(keys[2], i), nodes, {}, *state, fan_outs(state[1])
+            )
             return u, v
 
         u, v = jax.lax.fori_loop(0, 3, sweep, ({0: u}, {0: v}))
@@ -110,7 +117,9 @@ def test_the_tempered_law_is_invariant_under_joint_moves(which):
             key = jax.random.fold_in(keys[3], i)
             hyper = {"prior0.scale": z}
             if which == "centred":
-                hyper, u, v = _node_moves.centred(key, nodes, hyper, {0: u}, {0: v})
+                hyper, u, v = _node_moves.centred(
+                    key, nodes, hyper, {0: u}, {0: v}, fan_outs({0: v})
+                )
                 return hyper["prior0.scale"], u[0], v[0]
             y = jnp.tanh(u).sum() + 0.5 * root * jax.random.normal(jax.random.fold_in(key, 1))
             hyper, u, _ = _node_moves.refreshed(
@@ -157,7 +166,7 @@ def test_the_centred_move_keeps_the_function(key):
     @jax.jit
     def move(u, weights):
         nodes = _node_moves.NodePriors(lambda _: dict(enumerate(n.law() for n in layers)), {}, 1.0)
-        _, u, weights = _node_moves.centred(key, nodes, {}, u, weights)
+        _, u, weights = _node_moves.centred(key, nodes, {}, u, weights, fan_outs(weights))
         held = [layer.with_outgoing(weights[i]) for i, layer in enumerate(layers)]
         new = nn.with_log_variances(nn.with_nodes(models, held), list(u.values()))
         return u, [model(x) for model in new]
@@ -216,7 +225,9 @@ def moved(prior, laws, chains, sweeps, which):
 
     def sweep(key, hyper, u, weights):
         if which == "centred":
-            hyper, u, weights = _node_moves.centred(key, nodes, hyper, {0: u}, {0: weights})
+            hyper, u, weights = _node_moves.centred(
+                key, nodes, hyper, {0: u}, {0: weights}, fan_outs({0: weights})
+            )
             return hyper, u[0], weights[0]
         y = jnp.tanh(u).sum() + 0.5 * jax.random.normal(jax.random.fold_in(key, 1), (), "float32")
         hyper, u, _ = _node_moves.refreshed(

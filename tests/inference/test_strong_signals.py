@@ -1,11 +1,11 @@
 """Signals almost without noise, at any scale, in single precision: chains that move, or say so."""
 
-import warnings
-
 import arviz_stats
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from closeness import assert_close
 from oracles import needs_x64
 from scipy import stats
 
@@ -34,28 +34,73 @@ def assert_moves(posterior):
     assert np.ptp(posterior.statistics["energy"], axis=1).min() > 0.1
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-6])
-@pytest.mark.filterwarnings("ignore:y has a standard deviation")
-def test_a_line_without_noise(scale):
-    """The noise of the data is found, in units of the prior where that can be: to a factor 1.5."""
-    y = (scale * Y).astype(np.float32)
-    posterior = posterior_of(y, "gaussian")
+@pytest.fixture(scope="module")
+def of_line():
+    """The draws for a line without noise."""
+    return posterior_of(Y.astype(np.float32), "gaussian")
+
+
+def assert_fits(posterior, y):
     assert_moves(posterior)
     error = np.asarray(posterior.predict(X).mean())[:, 0] - y
     assert np.sqrt(np.mean(error**2)) < 0.02 * y.std()
     assert posterior.sources.jumps[0].sizes.dtype == np.float32
-    if scale == 1:
-        noise = np.asarray(posterior.parameters["noise_scale"])
-        assert 1 / 1.5 < noise.mean() / (0.01 * LINE.std()) < 1.5
-        assert 0.05 < noise.std() / noise.mean() < 0.3  # 1 / √(2 n) is 0.1
 
 
-def test_a_scale_far_above_that_of_the_prior_is_told():
-    """Then the line is next to impossible under the prior, and chains may stand still."""
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        posterior_of((1e6 * Y).astype(np.float32), "gaussian")
-    assert any("y has a standard deviation" in str(each.message) for each in told)
+def test_a_line_without_noise(of_line):
+    """The noise of the data is found, to a factor 1.5."""
+    assert_fits(of_line, Y.astype(np.float32))
+    noise = np.asarray(of_line.parameters["noise_scale"])
+    assert 1 / 1.5 < noise.mean() / (0.01 * LINE.std()) < 1.5
+    assert 0.05 < noise.std() / noise.mean() < 0.3  # 1 / √(2 n) is 0.1
+
+
+def scored(posterior, y):
+    with jax.enable_x64(False):
+        posterior.evaluate(X, y, key=jax.random.key(0))
+        assert posterior.data["posterior"].sizes["draw"] == 30
+
+
+@pytest.mark.filterwarnings("ignore:y has a standard deviation")
+def test_a_line_far_below_the_scale_of_the_prior(of_line, compilations):
+    """It is found, too; and what was compiled for other data of these shapes serves."""
+    y = (1e-6 * Y).astype(np.float32)
+    scored(of_line, y)
+    compilations.clear()
+    posterior = posterior_of(y, "gaussian")
+    scored(posterior, y)
+    assert compilations == []
+    assert_fits(posterior, y)
+
+
+def test_tree(of_line):
+    with jax.enable_x64(False):
+        tree = of_line.data
+    assert set(tree.children) == {
+        "posterior", "posterior_predictive", "log_likelihood", "sample_stats", "prior",
+        "prior_predictive", "observed_data", "constant_data",
+    }  # fmt: skip
+    assert set(tree["posterior"].data_vars) == {
+        "weights0", "biases0", "gaps0", "node_variances0", "diffuse0", "noise_scale",
+    }  # fmt: skip
+    assert tree.posterior["weights0"].dims == ("chain", "draw", "jump0", "input")
+    assert tree.posterior["node_variances0"].shape == (2, 30, 3)
+    assert tree.posterior_predictive["y"].dims == ("chain", "draw", "row")
+    assert tree.log_likelihood["y"].shape == (2, 30, 50)
+    assert tree.prior["gaps0"].shape == (1, 30, 3)
+    assert tree["sample_stats"]["diverging"].shape == (2, 30)
+    arrivals = np.cumsum(tree.posterior["gaps0"].values.astype(float), -1)
+    sizes = MODEL.priors[0].limit.levy.inverse_tail(jnp.asarray(arrivals))
+    assert_close(tree.posterior["node_variances0"].values, sizes, 1e-5)
+
+
+def test_saved_and_loaded_is_the_same(of_line, tmp_path):
+    with jax.enable_x64(False):
+        of_line.save(tmp_path / "posterior.nc")
+        again = inference.load_posterior(tmp_path / "posterior.nc", MODEL)
+        assert jax.tree.structure(again.sources) == jax.tree.structure(of_line.sources)
+        np.testing.assert_array_equal(again.predict(X).outputs, of_line.predict(X).outputs)
+        assert again.data.equals(of_line.data)
 
 
 def test_outliers_of_a_line_without_noise():
@@ -69,24 +114,42 @@ def test_outliers_of_a_line_without_noise():
     assert np.sqrt(np.mean(error**2)) < 0.05 * y.std()
 
 
-@pytest.mark.parametrize("size", [20_000, 2])
-def test_counts_of_any_size(size):
-    y = RNG.poisson(size * np.exp(0.3 * X[:, 0]))
-    posterior = posterior_of(
-        y, "poisson", MoGP([priors.Deterministic()], bias_scale=1.0), width=5, num_samples=100
-    )
-    assert_moves(posterior)
-    mean = np.asarray(posterior.predict(X).mean())[:, 0]
-    expected = size * np.exp(0.3 * X[:, 0])
-    np.testing.assert_allclose(mean, expected, rtol=0.02 if size > 100 else 0.7)
+def test_counts_of_any_size(compilations):
+    """What is compiled for large ones serves for small ones."""
+    model = MoGP([priors.Deterministic()], bias_scale=1.0)
+    for size, rtol in ((20_000, 0.02), (2, 0.7)):
+        y = RNG.poisson(size * np.exp(0.3 * X[:, 0]))
+        compilations.clear()
+        posterior = posterior_of(y, "poisson", model, width=5, num_samples=100)
+        mean = np.asarray(posterior.predict(X).mean())[:, 0]
+        np.testing.assert_allclose(mean, size * np.exp(0.3 * X[:, 0]), rtol=rtol)
+        assert bool(compilations) == (size > 2)
+        assert_moves(posterior)
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "categorical"])
-def test_classes_that_a_line_separates(likelihood):
+def test_classes_that_a_line_separates():
     y = (X[:, 0] > 0.1).astype(int)
-    posterior = posterior_of(y, likelihood, MoGP([priors.Deterministic()], bias_scale=1.0), width=5)
+    model = MoGP([priors.Deterministic()], bias_scale=1.0)
+    posterior = posterior_of(y, "bernoulli", model, width=5)
     assert_moves(posterior)
     assert posterior.evaluate(X, y)["accuracy"] > 0.95
+
+
+def test_labels_that_a_line_separates_by_a_network(tmp_path):
+    """With node variances of their own, in a file, too."""
+    y = (X[:, 0] > 0.1).astype(int)
+    posterior = posterior_of(y, "categorical", width=5)
+    assert_moves(posterior)
+    scores = posterior.evaluate(X, y)
+    assert all(np.isfinite(value) for value in scores.values())
+    assert scores["accuracy"] > 0.95
+    with jax.enable_x64(False):
+        assert posterior.data.posterior_predictive["y"].shape == (2, 30, 50)
+        assert posterior.predict(X, num_draws=4).mean().shape == (50, 2)
+        posterior.save(tmp_path / "posterior.nc")
+        again = inference.load_posterior(tmp_path / "posterior.nc", MODEL)
+        assert jax.tree.structure(again.sources) == jax.tree.structure(posterior.sources)
+        np.testing.assert_array_equal(again.predict(X).outputs, posterior.predict(X).outputs)
 
 
 # --- what is left is told ------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """The NumPyro model of a network or of the limit, and functions from its parameters."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -25,8 +24,8 @@ from mogp.limit.layers import (
     numbers_of_jumps,
     skeleton,
 )
-from mogp.nn import DependentLayer, DependentMLP, InputLayer, check_widths
-from mogp.priors import Deterministic, has_density
+from mogp.nn import DependentMLP, check_widths, network
+from mogp.priors import Deterministic, Prior, has_density
 
 Values = dict[str, Array]
 Source = limit.Path | DependentMLP
@@ -39,9 +38,9 @@ class Setup:
     Sites, `l` counting layers from 0: `nodes{l}` as in `polar_rows`, of which `weights{l}` and
     `biases{l}` are made, standard normal; `node_variances{l}`, of which those of the limit are
     `gaps{l}` between the arrival times of the jumps, exponential, and `diffuse{l}` the sum of the
-    other jumps; unknown parameters as in `sample_parameters`; those of the likelihood under their
-    own names. With a conjugate likelihood the weights and biases behind the last hidden layer are
-    integrated out.
+    other jumps; `input_variances` of the groups of inputs; unknown parameters as in
+    `sample_parameters`; those of the likelihood under their own names. With a conjugate likelihood
+    the weights and biases behind the last hidden layer are integrated out.
 
     Attributes:
         model: depth, activation, scales and priors, with NumPyro distributions for what is unknown.
@@ -119,7 +118,15 @@ class Setup:
             if has_bias:
                 values[f"biases{i}"] = numpyro.deterministic(f"biases{i}", rows[:, -1])
         sample = self._sample_jumps if self.width is None else self._sample_variances
-        return values | sample(model, dtype)
+        return values | sample(model, dtype) | self._sample_inputs(model, dtype)
+
+    def _sample_inputs(self, model: AbstractArchitecture, dtype: Any) -> Values:
+        if (prior := model.random_inputs) is None:
+            return {}
+        name, law = "input_variances", prior.at_width(self.in_size)
+        check_density(prior, law)
+        num = int(model.groups_of(self.in_size).max()) + 1
+        return {name: numpyro.sample(name, law.expand((num,)).to_event(1)).astype(dtype)}
 
     def _sample_jumps(self, model: AbstractArchitecture, dtype: Any) -> Values:
         values = {}
@@ -139,11 +146,7 @@ class Setup:
             if isinstance(prior, Deterministic):
                 continue
             name, law = f"node_variances{i}", prior.at_width(num)
-            if not has_density(law):
-                raise ValueError(
-                    f"node variances of {prior} have no density, which NUTS needs; "
-                    "choose a prior with one"
-                )
+            check_density(prior, law)
             values[name] = numpyro.sample(name, law.expand((num,)).to_event(1)).astype(dtype)
         return values
 
@@ -175,11 +178,22 @@ class Setup:
             sizes = values.get(f"node_variances{i}", jnp.zeros(0, dtype))
             diffuse = jnp.asarray(values.get(f"diffuse{i}", layer.location), dtype)
             jumps.append(LayerJumps(sizes, diffuse, jnp.zeros_like(diffuse)))
-        return limit.Path(skeleton(model), weights, biases, tuple(jumps), self.num_diffuse)
+        inputs = values.get("input_variances")
+        if inputs is not None:
+            inputs = inputs[model.groups_of(self.in_size)]
+        return limit.Path(skeleton(model), weights, biases, tuple(jumps), self.num_diffuse, inputs)
 
     def _outputs(self, kernel: Array) -> Array:
         """A draw of the outputs on points from their kernel."""
         return gaussian_draws(cholesky(kernel), numpyro.prng_key(), self.num_outputs).T
+
+
+def check_density(prior: Prior, law: dist.Distribution) -> None:
+    """Raise unless the variances that a prior gives have a density."""
+    if not has_density(law):
+        raise ValueError(
+            f"variances of {prior} have no density, which NUTS needs; choose a prior with one"
+        )
 
 
 def check_model(model: Any) -> None:
@@ -231,25 +245,13 @@ def _network(
     weights: tuple[Array, ...],
     biases: tuple[Array, ...],
 ) -> DependentMLP:
-    scales, layers = model.scales, []
-    for i, prior in enumerate(model.priors):
-        width, name = len(biases[i]), f"node_variances{i}"
-        logs = (
-            jnp.log(values[name])
-            if name in values
-            else jnp.full(width, -math.log(width), biases[i].dtype)  # λ = 1/p
-        )
-        layers.append(
-            DependentLayer(
-                log_variances=logs,
-                weights=weights[i + 1],
-                biases=biases[i + 1],
-                prior=prior,
-                activation=model.activation,
-                weight_scale=scales[i + 1][0],
-                bias_scale=scales[i + 1][1],
-                prior_width=width,
-            )
-        )
-    inputs = InputLayer(weights[0], biases[0], *scales[0])
+    sizes = weights[0].shape[1], len(biases[-1]), [len(b) for b in biases[:-1]]
+    made = network(model, *sizes, init_variances="equal", key=jax.random.key(0))
+    layers = []
+    for i, layer in enumerate(made.layers):
+        name, dtype = f"node_variances{i}", biases[i].dtype
+        logs = jnp.log(values[name]) if name in values else layer.log_variances.astype(dtype)
+        w, b = weights[i + 1], biases[i + 1]
+        layers.append(replace(layer, log_variances=logs, weights=w, biases=b))
+    inputs = replace(made.inputs, weights=weights[0], biases=biases[0])
     return DependentMLP(inputs=inputs, layers=tuple(layers))

@@ -281,9 +281,6 @@ class _Run(AbstractRun):
             )
         return {name: float(np.mean(v[-1])) for name, v in records.items() if name != "seconds"}
 
-    def cut(self, records: Any) -> Any:
-        return jax.tree.map(lambda a: a[: self.total], records)
-
 
 @Compiled
 def _run_epoch(

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import jax
 import optax
 from optax import GradientTransformation
+
+from mogp.inference._data import by_field
 
 
 def per_parameter(
@@ -31,19 +32,6 @@ def per_parameter(
     """
 
     def labels(parameters: Any) -> Any:
-        seen: set[str] = set()
-
-        def label(path: tuple[Any, ...], _: Any) -> str:
-            found = (getattr(entry, "name", getattr(entry, "key", None)) for entry in path)
-            names = [name for name in found if isinstance(name, str)]
-            seen.update(names)
-            return next((name for name in reversed(names) if name in by_name), "")
-
-        result = jax.tree_util.tree_map_with_path(label, parameters)
-        if unknown := set(by_name) - seen:
-            raise ValueError(
-                f"per_parameter: no parameter is called {sorted(unknown)}, there are {sorted(seen)}"
-            )
-        return result
+        return by_field("per_parameter", parameters, {name: name for name in by_name}, "")
 
     return optax.partition({"": default, **by_name}, labels)

@@ -6,7 +6,6 @@ held, or nodes that the data hardly see are drawn anew together with the paramet
 At a temperature `T` that density, and the likelihood, are to the power of `1 / T`.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -54,18 +53,12 @@ def layer_of(name: str) -> int:
 
 
 def slice_sample(
-    key: Array, x: Array, log_density: Callable[[Array], Array], width: float
+    key: Array, x: Array, log_density: Callable[[Array], Array], width: float | Array
 ) -> Array:
     """One slice-sampling update of every entry by itself (Neal, 2003, without stepping out).
 
-    Args:
-        key: a random key.
-        x: current values.
-        log_density: of each entry, elementwise.
-        width: of the interval around `x` that is shrunk until it holds a value.
-
-    Returns:
-        New values; an entry whose density is not a number stays.
+    An interval of this width around `x` is shrunk until it holds a value. An entry whose density,
+    elementwise, is not a number stays.
     """
     by_level, by_place, by_tries = jax.random.split(key, 3)
     drop = jax.random.exponential(by_level, x.shape, x.dtype)
@@ -94,7 +87,12 @@ def slice_sample(
 
 
 def centred(
-    key: Array, nodes: NodePriors, hyper: Values, u: dict[int, Array], weights: dict[int, Array]
+    key: Array,
+    nodes: NodePriors,
+    hyper: Values,
+    u: dict[int, Array],
+    weights: dict[int, Array],
+    fan_outs: dict[int, Array],
 ) -> tuple[Values, dict[int, Array], dict[int, Array]]:
     """Slice updates of each `u_j` given `√λ_j V_j`, and of each parameter given all `u`.
 
@@ -107,26 +105,25 @@ def centred(
         nodes: the priors.
         hyper: unconstrained values of the learned parameters, scalars.
         u: log node variances, of shape (number,), by the number of the layer.
-        weights: outgoing weights, standard normal under the prior, of shape (number, K), likewise.
-
-    Returns:
-        The three, updated.
+        weights: outgoing weights, standard normal under the prior, of shape (number, K), likewise;
+            0 where a node has fewer than others.
+        fan_outs: `K` of each node, of shape (number,), likewise.
     """
     by_node, by_value = jax.random.split(key)
     laws = nodes.given(hyper)
     new_u, new_weights = {}, {}
     for i, old in u.items():
-        fan_out = weights[i].shape[1]
+        fan_out = fan_outs[i]
         log_norm = old + jnp.log(jnp.sum(weights[i] ** 2, 1))
 
         def log_density(
-            v: Array, i: int = i, k: int = fan_out, log_norm: Array = log_norm
+            v: Array, i: int = i, k: Array = fan_out, log_norm: Array = log_norm
         ) -> Array:
             prior = nodes.log_density(laws[i], v)
             return prior - k * v / 2 - jnp.exp(log_norm - v) / (2 * nodes.temperature)
 
         # Six standard deviations of a normal density of the same curvature at its mode, at any T.
-        width = 6 * math.sqrt(2 / fan_out)
+        width = 6 * jnp.sqrt(2 / fan_out)
         new_u[i] = slice_sample(jax.random.fold_in(by_node, i), old, log_density, width)
         factor = jnp.exp((old - new_u[i]) / 2)
         new_weights[i] = weights[i] * jnp.broadcast_to(factor[:, None], weights[i].shape)
@@ -159,15 +156,8 @@ def refreshed(
     not hold the parameters fast. Several such steps from the prior given the other nodes are
     accepted or refused at once by the likelihood of all the data (exactly: no minibatch).
 
-    Args:
-        key: a random key.
-        nodes: the priors.
-        hyper: unconstrained values of the learned parameters, scalars.
-        u: log node variances, of shape (number,), by the number of the layer.
-        log_likelihood: from the two to the log-likelihood of all data, tempered.
-
     Returns:
-        Parameters and log node variances, and the share of nodes drawn anew.
+        Parameters and log node variances, as for `centred`, and the share of nodes drawn anew.
     """
     by_band, by_thin, by_steps, by_end = jax.random.split(key, 4)
     dtype = next(iter(u.values())).dtype

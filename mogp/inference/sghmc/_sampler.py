@@ -1,5 +1,6 @@
 """Stochastic-gradient Hamiltonian Monte Carlo for networks, whole epochs on the device."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from mogp.inference._posterior import Posterior
 from mogp.inference._runner import AbstractRun, Outcome, run
 from mogp.inference._stored import described
 from mogp.inference.sghmc._plan import Plan, checked_epochs
-from mogp.inference.sghmc._setup import as_problem, as_starts, check_outputs
+from mogp.inference.sghmc._setup import as_problem, as_starts, check_start
 from mogp.inference.sghmc._steps import Problem, State, advance
 from mogp.model import MoGP
 
@@ -123,7 +124,8 @@ def sghmc(
             variances of a prior are bounded, draws would take more than the memory, or the
             checkpoint belongs to another run.
         BlockingIOError: if another process writes the checkpoint.
-        FloatingPointError: if the loss of every chain becomes NaN or infinite.
+        FloatingPointError: if the loss of every chain becomes NaN or infinite. If only some do, a
+            warning and `attrs["lost_chains"]` name them.
 
     Example:
         >>> import jax, numpyro.distributions as dist
@@ -157,7 +159,7 @@ def sghmc(
     as_inputs("x", x, model=starts, images=True)
     given = law.for_observations(targets)
     problem, state = as_problem(plan, starts, laws, given, x, targets, scales, by_law)
-    check_outputs(problem, state)
+    check_start(problem, state)
     size = size_of(state.position) * int(kept.sum())
     check_memory("the draws", 2 * size, "fewer of them")  # once as they come, once together
 
@@ -183,7 +185,14 @@ def sghmc(
     keys = jax.random.split(by_chain, num_chains)
     task = _Run(problem, state, keys, noisy, kept, checkpoint_every, num_epochs, identity)
     outcome = run(task, checkpoint=checkpoint, progress=progress)
-    attrs["interrupted"] = outcome.interrupted
+    lost = np.flatnonzero(~np.isfinite(outcome.records[1]["loss"][-1])).tolist()
+    if lost:
+        warnings.warn(
+            f"chains {lost} of {num_chains} became NaN or infinite, so that their draws say "
+            "nothing: the step_size is too large for the data; try a smaller one",
+            stacklevel=2,
+        )
+    attrs |= {"interrupted": outcome.interrupted, "lost_chains": lost}
     return _posterior(problem, kept, outcome, attrs, by_rest)
 
 
@@ -217,23 +226,23 @@ class _Run(AbstractRun):
         room = max(int(counts.max()), 1), self.every
         numbers = jnp.asarray(start), jnp.asarray(end - start)
         state, *found = patiently(advance, *self._arguments(state, *numbers, noisy, room))
-        lengths = int(self.kept[start:end].sum()), end - start
-        records = (
-            jax.tree.map(lambda a: np.asarray(a[:num]), each)  # noqa: B023
-            for num, each in zip(lengths, found, strict=True)
-        )
-        return state, tuple(records)
+        return state, self._records(found, start, end, lambda a, num: np.asarray(a[:num]))
 
     def like(self, done: int) -> tuple[State, Any]:
         zero, one = jnp.asarray(0), (1, 1)
         given = self._arguments(self.first, zero, zero, False, one)
         state, *found = eqx.filter_eval_shape(advance, *given)
-        lengths = int(self.kept[:done].sum()), done
-        records = (
-            jax.tree.map(lambda a: np.empty((num, *a.shape[1:]), a.dtype), each)  # noqa: B023
-            for num, each in zip(lengths, found, strict=True)
+        empty = lambda a, num: np.empty((num, *a.shape[1:]), a.dtype)  # noqa: E731
+        return state, self._records(found, 0, done, empty)
+
+    def _records(self, found: Any, start: int, end: int, make: Callable[..., Any]) -> Any:
+        """Draws and numbers about epochs, `make` of the arrays and the number of each."""
+        draws, traces = found
+        kept = int(self.kept[start:end].sum())
+        return (
+            jax.tree.map(lambda a: make(a, kept), draws),
+            jax.tree.map(lambda a: make(a, end - start), traces),
         )
-        return state, tuple(records)
 
     def _arguments(self, state: State, *rest: Any) -> tuple[Any, ...]:
         return self.problem, state, self.keys, jnp.asarray(self.kept), *rest
@@ -245,9 +254,6 @@ class _Run(AbstractRun):
                 f"the loss became NaN or infinite by epoch {len(losses)}; try a smaller step_size"
             )
         return {"loss": float(np.mean(losses[-1]))}
-
-    def cut(self, records: Any) -> Any:
-        return records  # a run of fewer epochs has another schedule, and is another run
 
 
 def _program(problem: Problem, state: State) -> str:

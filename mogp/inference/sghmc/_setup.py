@@ -1,6 +1,7 @@
 """What SGHMC samples: where the chains start, what is learned, and what stays the same."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -13,7 +14,7 @@ from numpyro.distributions import Distribution
 
 from mogp import nn
 from mogp._checks import check_between
-from mogp.inference._data import built
+from mogp.inference._data import built, by_field, check_outputs
 from mogp.inference._hierarchy import sample_parameters
 from mogp.inference._likelihoods import Likelihood, unconstrained
 from mogp.inference.sghmc._node_moves import layer_of
@@ -55,12 +56,7 @@ def as_starts(
 
         def build(key: Array) -> Any:
             by_values, by_network = jax.random.split(key)
-            known = MoGP(
-                drawn(model.priors, by_values),
-                model.activation,
-                model.weight_scale,
-                model.bias_scale,
-            )
+            known = replace(model, priors=tuple(drawn(model.priors, by_values)))
             sizes = in_size, num_outputs, width
             return nn.network(known, *sizes, init_variances="equal", key=by_network)
 
@@ -123,19 +119,9 @@ def as_problem(
 
 def _factors(parameters: Parameters, scales: Mapping[str, float]) -> Any:
     """What coordinates are multiplied by, a number an array; the innermost name counts."""
-    seen: set[str] = set()
     for name, value in scales.items():
         check_between(f"scales[{name!r}]", value, 0)
-
-    def factor(path: tuple[Any, ...], _: Any) -> float:
-        names = [getattr(entry, "name", getattr(entry, "key", None)) for entry in path]
-        seen.update(str(name) for name in names)
-        return float(next((scales[name] for name in reversed(names) if name in scales), 1.0))
-
-    result = jax.tree_util.tree_map_with_path(factor, parameters)
-    if unknown := set(scales) - seen:
-        raise ValueError(f"scales: no array is called {sorted(unknown)}, there are {sorted(seen)}")
-    return result
+    return by_field("scales", parameters, {name: float(s) for name, s in scales.items()}, 1.0)
 
 
 def _check_supports(starts: Any) -> None:
@@ -152,7 +138,7 @@ def _check_supports(starts: Any) -> None:
             )
 
 
-def check_outputs(problem: Problem, state: State) -> None:
+def check_start(problem: Problem, state: State) -> None:
     """Refuse a network whose outputs do not fit the observations."""
 
     def outputs(state: State, fixed: Any) -> Array:
@@ -161,6 +147,4 @@ def check_outputs(problem: Problem, state: State) -> None:
 
     found = jax.eval_shape(jax.vmap(outputs), state, problem.fixed).shape
     needed = problem.likelihood.num_outputs(problem.targets)
-    few = found[-1] < needed if problem.targets.ndim == 1 else found[-1] != needed
-    if len(found) != 3 or few:
-        raise ValueError(f"model must have {needed} outputs for y, got {found[2:]}")
+    check_outputs(found[1:], 1, needed, at_least=problem.targets.ndim == 1)

@@ -176,7 +176,8 @@ def _move(problem: Problem, state: State, fixed: Any, key: Array) -> tuple[State
     nodes = NodePriors(given, problem.laws, problem.plan.temperature)
     by_centred, by_refreshed = jax.random.split(key)
     u, weights = ({i: f(layers[i]) for i in free} for f in (_log_variances, _outgoing))
-    hyper, u, weights = centred(by_centred, nodes, hyper, u, weights)
+    fan_outs = {i: layers[i].fan_out() for i in free}
+    hyper, u, weights = centred(by_centred, nodes, hyper, u, weights, fan_outs)
 
     def replaced(u: dict[int, Array]) -> Parameters:
         new = list(nn.nodes(model))
@@ -224,21 +225,10 @@ def advance(
     noisy: bool,
     room: tuple[int, int],
 ) -> tuple[State, Any, Any]:
-    """`count` epochs of all chains.
+    """`count` epochs of all chains from epoch `start`, all with noise or all without.
 
-    Args:
-        problem: what stays the same.
-        state: where the chains are.
-        keys: one random key for each chain.
-        kept: which epochs of the run end with a draw.
-        start: the number of the first epoch.
-        count: the number of epochs, at most `room[1]`.
-        noisy: whether they are with noise.
-        room: lengths of the arrays of draws and of traces. They are the same for all pieces of a
-            run, so that all are compiled once.
-
-    Returns:
-        The state, the draws, and numbers about each epoch.
+    Of the epochs in `kept` the run keeps a draw. The arrays of draws and of numbers about epochs
+    have the lengths `room`, the same for all pieces of a run, so that all are compiled once.
     """
 
     def epoch(state: State, i: Array) -> tuple[State, dict[str, Array]]:

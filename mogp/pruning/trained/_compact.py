@@ -122,14 +122,11 @@ def masked(network: Any, importances: Sequence[Array], counts: Array, budget: st
     return nn.with_log_variances(network, [jnp.where(stays, u, -jnp.inf) for stays, u in pairs])
 
 
-_take = eqx.filter_jit(nn.take)
-
-
 def cut(network: Any, importances: Sequence[Array], counts: Sequence[int], options: Options) -> Any:
     """The smaller network, with importances at hand."""
     kept = _select(importances, jnp.asarray(counts), options.budget)
     numbers = [jnp.asarray(np.flatnonzero(np.asarray(stays))) for stays in kept]
-    small = _take(network, numbers)
+    small = nn.take(network, numbers)
     if not options.repair:
         return small
     return repaired(small, network, numbers, options.rows(network), options.ridge)

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from jax.typing import ArrayLike
 
 from mogp import nn
 from mogp._arrays import as_inputs
-from mogp._checks import check_count
 from mogp._files import whole_file
 from mogp._version import __version__
 from mogp.pruning.trained._network import check_network, check_one, widths
@@ -142,12 +140,10 @@ def _header(first: bytes, body: bytes) -> dict[str, Any]:
 def _deserialised(header: dict[str, Any], body: bytes, like: Any) -> Any:
     if difference := _difference(header["form"], _form(like), "network"):
         raise ValueError(difference)
-    wanted = [check_count("widths", n) for n in header["widths"]]
-    if any(n > m for n, m in zip(wanted, widths(like), strict=True)):
-        raise ValueError(f"widths {wanted} there, {widths(like)} in like")
-    form = eqx.filter_eval_shape(nn.take, like, [np.arange(n) for n in wanted])
-    buffer = io.BytesIO(body)
-    network = eqx.tree_deserialise_leaves(buffer, _typed(form, header["dtypes"]))
+    if any(n > m for n, m in zip(header["widths"], widths(like), strict=True)):
+        raise ValueError(f"widths {header['widths']} there, {widths(like)} in like")
+    buffer, form = io.BytesIO(body), _typed(like, header["dtypes"], header["shapes"])
+    network = eqx.tree_deserialise_leaves(buffer, form)
     pairs = zip(jax.tree.leaves(network), jax.tree.leaves(form), strict=True)
     if buffer.read(1) or any(isinstance(b, _NUMBERS) != isinstance(a, _NUMBERS) for a, b in pairs):
         raise ValueError("it holds something else than its form says")
@@ -164,6 +160,7 @@ def _serialised(network: Any) -> bytes:
         "form": _form(network),
         "widths": widths(network),
         "dtypes": [str(a.dtype) for a in arrays],
+        "shapes": [a.shape for a in arrays],
     }
     header["checksum"] = _checksum(header, buffer.getvalue())
     return json.dumps(header).encode() + b"\n" + buffer.getvalue()
@@ -206,17 +203,23 @@ def _checksum(header: dict[str, Any], body: bytes) -> str:
     return hashlib.sha256(json.dumps(header).encode() + body).hexdigest()
 
 
-def _typed(form: Any, dtypes: list[str]) -> Any:
-    """The form of a network with the precisions of a file."""
-    shapes, rest = eqx.partition(form, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
-    leaves, structure = jax.tree.flatten(shapes)
+def _typed(like: Any, dtypes: list[str], shapes: list[list[int]]) -> Any:
+    """The form of a network with the precisions and shapes of a file."""
+    arrays, rest = eqx.partition(like, eqx.is_array)
+    leaves, structure = jax.tree.flatten(arrays)
+    if any(a.ndim != len(s) or any(n > m for n, m in zip(s, a.shape, strict=True))
+           for a, s in zip(leaves, shapes, strict=True)):  # fmt: skip
+        raise ValueError(f"it holds arrays of shapes {shapes}")
     if any(jax.dtypes.canonicalize_dtype(dtype) != dtype for dtype in dtypes):
         raise ValueError("it holds double precision: set jax_enable_x64")
     pairs = list(zip(leaves, dtypes, strict=True))
     if any(jnp.issubdtype(leaf.dtype, jnp.floating) != jnp.issubdtype(dtype, jnp.floating)
            for leaf, dtype in pairs):  # fmt: skip
         raise ValueError(f"it holds arrays of {dtypes}")
-    typed = [leaf.update(dtype=jnp.dtype(dtype)) for leaf, dtype in pairs]
+    typed = [
+        jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))  # type: ignore[no-untyped-call]
+        for shape, dtype in zip(shapes, dtypes, strict=True)
+    ]
     return eqx.combine(jax.tree.unflatten(structure, typed), rest)
 
 
@@ -238,15 +241,16 @@ def _multiplied(network: nn.DependentMLP) -> dict[str, Any]:
     result: dict[str, Any] = {
         "activation": repr(network.layers[0].activation), "version": __version__
     }  # fmt: skip
-    roots = [
-        jnp.full((network.in_size,), 1 / math.sqrt(network.in_size)),
-        *(layer.root_variances() for layer in network.layers),
-    ]
+    roots = [network.inputs.roots(), *(layer.root_variances() for layer in network.layers)]
     layers: list[Any] = [network.inputs, *network.layers]
     for i, (layer, root) in enumerate(zip(layers, roots, strict=True)):
         scale = jnp.broadcast_to(root.astype(layer.weights.dtype), layer.weights.shape)
         result[f"weights{i}"] = layer.weight_scale * scale * layer.weights
         result[f"biases{i}"] = layer.bias_scale * layer.biases
+    if network.inputs.columns is not None:  # those that were cut away are taken all the same
+        read = result["weights0"]
+        every = jnp.zeros((len(read), network.in_size), read.dtype)
+        result["weights0"] = every.at[:, network.inputs.columns].set(read)
     return result
 
 

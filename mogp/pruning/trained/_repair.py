@@ -26,7 +26,11 @@ def repaired(small: Any, network: Any, kept: Sequence[Array], x: Array, ridge: f
     over blocks of rows, so that the memory is that of the matrices, not of the data. Directions the
     data do not see keep their weights. `kept` has the numbers of the nodes that stayed.
     """
-    for layer, following in enumerate((*kept[1:], None)):
+    order = list(range(len(kept)))
+    if isinstance(nn.nodes(network)[-1], nn.InputLayer):  # which comes first
+        order = [order[-1], *order[:-1]]
+    for layer, after in zip(order, (*order[1:], None), strict=True):
+        following = None if after is None else kept[after]
         small = _layer_refitted(small, network, layer, following, x, ridge)
     return small
 

@@ -1,0 +1,240 @@
+"""What both estimators share: inputs from a table, the posterior, relevance, files."""
+
+import json
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pandas as pd
+from jax.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from mogp import MoGP, inference, priors
+from mogp._checks import check_count
+from mogp.estimators import _encoding
+from mogp.estimators._encoding import Encoding
+from mogp.inference import Likelihood, Predictive
+
+_BLOCK = 2000  # rows predicted at once: this bounds the memory of the draws
+
+
+class Estimator(BaseEstimator):
+    """A `MoGP` with input variances, fitted to a table by NUTS; base of both estimators."""
+
+    def __init__(
+        self,
+        *,
+        prior: str | priors.Prior = "gbfry(alpha=0.5, tau=2)",
+        input_prior: str | priors.Prior | None = "horseshoe",
+        hidden: int = 1,
+        width: int | None = None,
+        activation: str = "relu",
+        likelihood: str | Likelihood = "auto",
+        num_jumps: int = 30,
+        num_warmup: int = 500,
+        num_samples: int = 500,
+        num_chains: int = 4,
+        checkpoint: str | Path | None = None,
+        progress: bool = False,
+        random_state: Any = None,
+    ) -> None:
+        self.prior = prior
+        self.input_prior = input_prior
+        self.hidden = hidden
+        self.width = width
+        self.activation = activation
+        self.likelihood = likelihood
+        self.num_jumps = num_jumps
+        self.num_warmup = num_warmup
+        self.num_samples = num_samples
+        self.num_chains = num_chains
+        self.checkpoint = checkpoint
+        self.progress = progress
+        self.random_state = random_state
+
+    # --- fitting ----------------------------------------------------------------------------------
+
+    def _fit(self, frame: pd.DataFrame, y: np.ndarray, law: Likelihood) -> Self:
+        """Draw from the posterior, given checked rows and targets as the likelihood has them."""
+        self.encoding_, x, self.notes_ = _encoding.learn(frame)
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self.posterior_ = inference.nuts(
+            self._model(),
+            jnp.asarray(x),
+            y,
+            key=jax.random.key(seed),
+            likelihood=law,
+            width=self.width,
+            num_jumps=self.num_jumps,
+            num_warmup=self.num_warmup,
+            num_samples=self.num_samples,
+            num_chains=self.num_chains,
+            checkpoint=self.checkpoint,
+            progress=self.progress,
+        )
+        return self
+
+    def _model(self) -> MoGP:
+        """The model; the scales of all layers are unknown, LogNormal(0, 1) a priori."""
+        layers = check_count("hidden", self.hidden) + 1
+        scales = [dist.LogNormal(0.0, 1.0)] * layers
+        return MoGP(
+            [_prior(self.prior)] * self.hidden,
+            self.activation,
+            weight_scale=scales,
+            bias_scale=scales,
+            input_prior=None if self.input_prior is None else _prior(self.input_prior),
+            input_groups=None if self.input_prior is None else self.encoding_.groups,
+        )
+
+    def _frame(self, X: Any, *, reset: bool = False) -> pd.DataFrame:
+        """The rows as a frame, checked as scikit-learn does; columns of arrays are x0, x1, …."""
+        if isinstance(X, pd.DataFrame) and len(X) and len(X.columns):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            return X.rename(columns=str)
+        array = validate_data(self, X, reset=reset, ensure_all_finite="allow-nan")
+        return pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
+
+    # --- predicting -------------------------------------------------------------------------------
+
+    def _predictives(self, X: Any) -> Iterator[Predictive]:
+        """Predictions of blocks of rows."""
+        check_is_fitted(self)
+        x, notes = self.encoding_.inputs(self._frame(X))
+        for note in notes:
+            warnings.warn(note, stacklevel=3)
+        for start in range(0, len(x), _BLOCK):
+            yield self.posterior_.predict(jnp.asarray(x[start : start + _BLOCK]))
+
+    def _over_blocks(self, X: Any, function: Callable[[Predictive], ArrayLike]) -> np.ndarray:
+        """A function of predictions, of shape (…, n), over all rows."""
+        return np.concatenate([np.asarray(function(p)) for p in self._predictives(X)], -1)
+
+    @property
+    def relevance_(self) -> np.ndarray:
+        """How much each column of the inputs matters: shares of shape (n_features_in_,).
+
+        The posterior mean of `λ_g Σ_{i∈g} E x_i²` over all columns `g`, as a share of their sum;
+        a column that does not vary has none. `relevance_draws` has its whole distribution.
+        """
+        check_is_fitted(self)
+        return self.relevance_draws().mean(0)
+
+    def relevance_draws(self) -> np.ndarray:
+        """The shares of all draws, of shape (num_chains · num_samples, n_features_in_).
+
+        Raises:
+            ValueError: if the inputs have no prior.
+        """
+        check_is_fitted(self)
+        if self.input_prior is None:
+            raise ValueError("relevance needs an input_prior, such as 'horseshoe'; it is None")
+        variances = np.asarray(self.posterior_.parameters["input_variances"], float)
+        sizes = np.bincount(self.encoding_.groups)  # Σ E x² of a column: one for each input
+        weighted = variances.reshape(-1, len(sizes)) * sizes
+        shares = np.zeros((len(weighted), self.n_features_in_))
+        names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
+        places = [list(names).index(name) for name in self.encoding_.columns]
+        shares[:, places] = weighted / weighted.sum(1, keepdims=True)
+        return shares
+
+    # --- files and pickles ------------------------------------------------------------------------
+
+    def _state(self) -> dict[str, Any]:
+        """What was learned from the data besides the posterior, as JSON has it."""
+        names = getattr(self, "feature_names_in_", None)
+        return {
+            "encoding": self.encoding_.to_json(),
+            "notes": self.notes_,
+            "n_features_in": self.n_features_in_,
+            "feature_names_in": None if names is None else list(names),
+        }
+
+    def _take(self, state: dict[str, Any]) -> None:
+        self.encoding_ = Encoding.from_json(state["encoding"])
+        self.notes_ = list(state["notes"])
+        self.n_features_in_ = int(state["n_features_in"])
+        if state["feature_names_in"] is not None:
+            self.feature_names_in_ = np.array(state["feature_names_in"], object)
+
+    def _law(self) -> Likelihood:
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted estimator as netCDF, whole or not at all; ArviZ opens it, too.
+
+        `restore` of an estimator with the same settings reads it.
+        """
+        check_is_fitted(self)
+        attrs = {**self.posterior_.attrs, "estimator": json.dumps(self._state())}
+        replace(self.posterior_, attrs=attrs).save(path)
+
+    def restore(self, path: str | Path) -> Self:
+        """Take what an estimator with the same settings was fitted to and `save` has written.
+
+        Raises:
+            ValueError: if the file is another, or the estimator that wrote it had other settings.
+        """
+        state = json.loads(_attributes(Path(path)).get("estimator", "null"))
+        if state is None:
+            raise ValueError(f"{path} was not written by the method save of an estimator")
+        try:
+            self._take(state)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} holds no whole estimator: {error!r}") from None
+        self.posterior_ = inference.load_posterior(path, self._model(), likelihood=self._law())
+        if self.posterior_.x.shape[1] != len(self.encoding_.means):
+            raise ValueError(
+                f"{path} has {self.posterior_.x.shape[1]} inputs, its encoding gives "
+                f"{len(self.encoding_.means)}"
+            )
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())
+        if "posterior_" in state:
+            with tempfile.TemporaryDirectory() as folder:
+                self.save(Path(folder) / "posterior.nc")
+                content = (Path(folder) / "posterior.nc").read_bytes()
+            state["posterior_"] = np.frombuffer(content, np.uint8)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        content = state.get("posterior_")
+        super().__setstate__({k: v for k, v in state.items() if k != "posterior_"})
+        if content is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "posterior.nc"
+                path.write_bytes(content.tobytes())
+                self.restore(path)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.non_deterministic = False
+        return tags
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    import xarray as xr
+
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            return {str(name): value for name, value in tree.attrs.items()}
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise ValueError(f"{path} is no netCDF file: {error}") from None
+
+
+def _prior(value: str | priors.Prior) -> priors.Prior:
+    return priors.parse(value) if isinstance(value, str) else value

@@ -1,0 +1,172 @@
+"""Regression of a table."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_array, check_consistent_length
+
+from mogp import inference
+from mogp.estimators._estimator import Estimator
+from mogp.inference import Likelihood
+
+_KEY = 0  # of the observations that quantiles are taken from: the same at each call
+
+
+class MoGPRegressor(RegressorMixin, Estimator):
+    """Regression by a mixture of Gaussian processes with a variance for each column.
+
+    The model is the limit of an infinitely wide network ([DW]), or a network of a given width; its
+    nodes and inputs carry random variances. A table of numbers, booleans, dates and text is turned
+    into inputs of standard deviation 1, and gaps are filled in; `notes_` says what was done.
+
+    Args:
+        prior: the prior of the node variances of all hidden layers, one of `mogp.priors` or what
+            `priors.parse` reads.
+        input_prior: the prior of the variances of the columns, which tells relevant columns from
+            others; None gives all inputs the same variance.
+        hidden: the number of hidden layers.
+        width: the nodes in each hidden layer; None for the limit of infinitely many.
+        activation: the activation of the hidden layers, by name.
+        likelihood: `"auto"` is `"gaussian"`; `"student_t"` for outliers, `"poisson"` for counts, or
+            an `inference.Likelihood` for standardised targets.
+        num_jumps: the jumps kept in each hidden layer of the limit.
+        num_warmup: the draws a chain for adaptation.
+        num_samples: the draws a chain.
+        num_chains: the number of independent chains.
+        checkpoint: a file to resume from if it exists, and to write to.
+        progress: whether to show a progress bar.
+        random_state: an integer for the same draws at each call, a NumPy `RandomState`, or None.
+
+    Attributes:
+        posterior_: the `inference.Posterior` of the standardised problem.
+        encoding_: how columns became inputs.
+        notes_: sentences on what was left out or filled in.
+        relevance_: shares of the columns, of shape (n_features_in_,).
+        n_features_in_: the number of columns.
+        feature_names_in_: their names, if the table has them.
+
+    Example:
+        >>> import numpy as np, pandas as pd
+        >>> from mogp.estimators import MoGPRegressor
+        >>> table = pd.DataFrame({"rooms": np.arange(20) % 5, "site": ["a", "b"] * 10})
+        >>> price = 100 + 20 * table["rooms"] + np.random.default_rng(0).normal(size=20)
+        >>> model = MoGPRegressor(num_warmup=20, num_samples=20, num_chains=2, random_state=0)
+        >>> mean, std = model.fit(table, price).predict(table, return_std=True)
+        >>> mean.shape, std.shape, model.relevance_.shape
+        ((20,), (20,), (2,))
+    """
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the model.
+
+        Args:
+            X: a data frame, or an array of numbers of shape (n, n_features), NaN for gaps.
+            y: targets, of shape (n,) or (n, num_targets).
+
+        Raises:
+            ValueError: if shapes disagree, no column varies, or targets are impossible.
+        """
+        frame = self._frame(X, reset=True)
+        targets = self._targets(y)
+        check_consistent_length(frame, targets)
+        self.is_flat_ = targets.ndim == 1
+        rows = targets[:, None] if self.is_flat_ else targets
+        law = self._law()
+        real = law.is_real
+        self.target_mean_ = rows.mean(0) if real else np.zeros(rows.shape[1])
+        scale = rows.std(0) if real else np.ones(rows.shape[1])
+        self.target_scale_ = np.where(scale > 0, scale, 1.0)
+        return self._fit(frame, (rows - self.target_mean_) / self.target_scale_, law)
+
+    def _targets(self, y: Any) -> np.ndarray:
+        if y is None:
+            raise ValueError("requires y to be passed, but the target y is None")
+        found = np.asarray(check_array(y, ensure_2d=False, dtype="numeric", input_name="y"), float)
+        return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+
+    def _law(self) -> Likelihood:
+        if isinstance(self.likelihood, Likelihood):
+            return self.likelihood
+        laws = {
+            "auto": inference.Gaussian,
+            "gaussian": inference.Gaussian,
+            "student_t": inference.StudentT,
+            "poisson": inference.Poisson,
+        }
+        if self.likelihood not in laws:
+            raise ValueError(
+                f"likelihood must be one of {sorted(laws)} or a Likelihood, got {self.likelihood!r}"
+            )
+        return laws[self.likelihood]()
+
+    def predict(
+        self,
+        X: Any,
+        return_std: bool = False,
+        quantiles: Sequence[float] | None = None,
+    ) -> Any:
+        """Predictions of rows, in the units of the targets.
+
+        Args:
+            X: as for `fit`.
+            return_std: whether to return the standard deviation of a new observation, too.
+            quantiles: levels in (0, 1); their quantiles of a new observation are returned, too.
+
+        Returns:
+            The mean, of shape (n,) or (n, num_targets); a tuple of it, of the standard deviation of
+            the same shape, and of quantiles with one more axis, (…, num_quantiles), as asked for.
+        """
+        wanted = None if quantiles is None else np.asarray(quantiles, float)
+        if wanted is not None and not ((wanted > 0) & (wanted < 1)).all():
+            raise ValueError(f"quantiles must lie in (0, 1), got {quantiles}")
+
+        def both(predictive: inference.Predictive) -> np.ndarray:
+            # mean, standard deviation and quantiles in front, rows last
+            parts = [np.asarray(predictive.mean(), float).T[None]]
+            if return_std or wanted is not None:
+                draws = np.asarray(predictive.sample(key=jax.random.key(_KEY)), float)
+                parts.append(draws.std(0).T[None])
+                if wanted is not None:
+                    parts.append(np.moveaxis(np.quantile(draws, wanted, axis=0), 1, -1))
+            return np.concatenate(parts)
+
+        found = np.moveaxis(self._over_blocks(X, both), -1, 1)  # (what, n, targets)
+        scale, shift = self.target_scale_, self.target_mean_
+        mean, spread = shift + scale * found[0], [scale * a for a in found[1:2]]
+        levels = np.moveaxis(shift + scale * found[2:], 0, -1)
+        if not all(np.isfinite(a).all() for a in (mean, *spread, levels)):
+            raise ValueError(
+                "the predictions are not finite: rows are too far from the training rows, or the "
+                "draws are damaged"
+            )
+        shaped = [a[:, 0] if self.is_flat_ else a for a in (mean, *spread, levels)]
+        extra = [shaped[1]] * return_std + [shaped[-1]] * (wanted is not None)
+        return (shaped[0], *extra) if extra else shaped[0]
+
+    def log_density(self, X: Any, y: Any) -> np.ndarray:
+        """`log p(y_i)` of new observations in the units of the targets, of shape (n,)."""
+        rows = np.asarray(y, float).reshape(len(y), -1)
+        scaled = (rows - self.target_mean_) / self.target_scale_
+        start, found = 0, []
+        for predictive in self._predictives(X):
+            end = start + predictive.outputs.shape[1]
+            found.append(np.asarray(predictive.log_density(scaled[start:end]), float))
+            start = end
+        return np.concatenate(found) - np.log(self.target_scale_).sum()
+
+    def _state(self) -> dict[str, Any]:
+        arrays = {"mean": self.target_mean_.tolist(), "scale": self.target_scale_.tolist()}
+        return super()._state() | arrays | {"flat": self.is_flat_}
+
+    def _take(self, state: dict[str, Any]) -> None:
+        super()._take(state)
+        self.target_mean_, self.target_scale_ = np.array(state["mean"]), np.array(state["scale"])
+        self.is_flat_ = bool(state["flat"])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
