@@ -1,24 +1,9 @@
-"""Compilation: a quick one, and the names of what was compiled."""
+"""The names of what was compiled."""
 
 import logging
 
 import jax
 import pytest
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quickly():
-    """XLA optimises little, for most of the time is spent compiling samplers: 284 s for 458 s."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(autouse=True)
-def _well(request):
-    """But not in statistical tests, which compute for long."""
-    long = request.node.get_closest_marker("statistical") is not None
-    jax.config.update("jax_disable_most_optimizations", not long)
 
 
 class Compilations(logging.Handler):
