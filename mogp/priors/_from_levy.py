@@ -228,7 +228,7 @@ class FromLevy(Prior):
 
     Which of the two it is does not depend on whether parameters are traced. Only of a traced
     `FromDensity` it is not known beforehand: its distribution is the same, but `has_density` is
-    False, as if it had a point mass.
+    False, as if it had a point mass, and derivatives in its parameters may be NaN.
 
     Args:
         levy: the Lévy measure `ρ`.
