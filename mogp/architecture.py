@@ -85,6 +85,9 @@ def check_inputs(
         input_prior: the distribution of the variances of the inputs, or None.
         input_groups: the number of the group of each input, 0, 1, 2, …; or None.
 
+    Returns:
+        A number for each input, or None.
+
     Raises:
         ValueError: if the prior is none, there are groups without a prior, or a number is left out.
 

@@ -40,6 +40,9 @@ def has_density(law: Distribution) -> bool:
     Returns:
         A Python bool, also under `jit`.
 
+    Raises:
+        ValueError: if `law` is no NumPyro distribution.
+
     Example:
         >>> from numpyro import distributions as dist
         >>> from mogp import priors

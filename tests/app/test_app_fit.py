@@ -215,7 +215,7 @@ MISTAKES = {
     "seed": (["data.csv", "--seed", "4294967296"], "seed must be an integer in [0, 2^32)"),
     "long seed": (["data.csv", "--seed", "9" * 400], "seed must be an integer in [0, 2^32)"),
     "negative seed": (["data.csv", "--seed", "-1"], "seed must be an integer in [0, 2^32)"),
-    "long parameter": (["data.csv", "--prior", f"gbfry(alpha=0.5, tau={'9' * 400})"], "prior "),
+    "long parameter": (["data.csv", "--prior", f"gbfry(alpha=0.5, tau={'9' * 400})"], "tau must"),
     "brackets": (["data.csv", "--prior", "(" * 10_000 + "iid" + ")" * 10_000], "at most 1000 char"),
     "signs": (["data.csv", "--prior", f"gbfry(alpha=0.5, tau={'-' * 900}1)"], "prior "),
     "large": (["data.csv", "--prior", "gbfry(alpha=0.5, tau=1e300)"], "single precision cannot"),

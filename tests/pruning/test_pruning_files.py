@@ -131,7 +131,7 @@ def test_damaged_files_are_refused(tmp_path):
         "nested": (b"[" * 100_000 + b"\n" + body, start),
         "list": (b"[1]\n" + body, start),
         "format": (
-            first.replace(b'"format": 2', b'"format": 9') + b"\n" + body,
+            first.replace(b'"format": 3', b'"format": 9') + b"\n" + body,
             "format 9 of mogp",
         ),
         "longer body": (crafted(path, body + b"0"), "something else than its form says"),
@@ -141,6 +141,8 @@ def test_damaged_files_are_refused(tmp_path):
         "no widths": (crafted(path, widths=None), ""),
         "integers": (crafted(path, dtypes=["int32"] * 8), "it holds arrays of"),
         "objects": (crafted(path, dtypes=["object"] * 8), ""),
+        "no shapes": (crafted(path, shapes=None), ""),
+        "large shapes": (crafted(path, shapes=[[10**9, 10**9]] * 8), "it holds arrays of shapes"),
         "no form": (crafted(path, form=None), "network is None there, DependentMLP in like"),
     }
     for name, (content, reason) in damaged.items():
@@ -164,7 +166,7 @@ def test_files_of_another_kind_of_network_are_refused_by_name(tmp_path):
             6, 4, (13, 9), key=fast_key(0)
         ),
         "network is DependentMLP there, GMLayer in like": build("low rank"),
-        "changed shape": MODEL.network(5, 4, (12, 9), key=fast_key(0)),
+        "inputs.prior_width is 6 there, 5 in like": MODEL.network(5, 4, (12, 9), key=fast_key(0)),
     }
     for message, like in others.items():
         with pytest.raises(ValueError, match=re.escape(message)):

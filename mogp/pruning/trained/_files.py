@@ -16,12 +16,13 @@ from jax.typing import ArrayLike
 
 from mogp import nn
 from mogp._arrays import as_inputs
+from mogp._checks import check_count
 from mogp._files import whole_file
 from mogp._version import __version__
 from mogp.pruning.trained._network import check_network, check_one, widths
 
 SUFFIXES = (".eqx", ".npz", ".stablehlo")
-_FORMAT = 2  # of `.eqx` files
+_FORMAT = 3  # of `.eqx` files
 _NUMBERS = bool | int | float | complex | np.generic  # leaves that are no arrays, and are saved
 
 
@@ -140,12 +141,17 @@ def _header(first: bytes, body: bytes) -> dict[str, Any]:
 def _deserialised(header: dict[str, Any], body: bytes, like: Any) -> Any:
     if difference := _difference(header["form"], _form(like), "network"):
         raise ValueError(difference)
-    if any(n > m for n, m in zip(header["widths"], widths(like), strict=True)):
-        raise ValueError(f"widths {header['widths']} there, {widths(like)} in like")
+    wanted = [check_count("widths", n) for n in header["widths"]]
+    if any(n > m for n, m in zip(wanted, widths(like), strict=True)):
+        raise ValueError(f"widths {wanted} there, {widths(like)} in like")
     buffer, form = io.BytesIO(body), _typed(like, header["dtypes"], header["shapes"])
     network = eqx.tree_deserialise_leaves(buffer, form)
     pairs = zip(jax.tree.leaves(network), jax.tree.leaves(form), strict=True)
-    if buffer.read(1) or any(isinstance(b, _NUMBERS) != isinstance(a, _NUMBERS) for a, b in pairs):
+    if (
+        buffer.read(1)
+        or wanted != list(widths(network))
+        or any(isinstance(b, _NUMBERS) != isinstance(a, _NUMBERS) for a, b in pairs)
+    ):
         raise ValueError("it holds something else than its form says")
     return network
 
