@@ -3,8 +3,8 @@
 Most of the time is spent compiling, so what was compiled is kept in pytest's cache, for the other
 worker and for the next run, and XLA's older emitters of fused loops are used, which optimise alike
 and take half of the time to compile (`pytest tests/limit/test_limit_low_rank.py`: 9 s for 20 s).
-XLA_FLAGS overrides that: CI runs the tier `commands` with none, as users do. The library itself
-never sets a flag.
+XLA_FLAGS overrides that: CI runs the rooms `activations`, `limit` and `nn` in single precision with
+none, as users do. The library itself never sets a flag.
 """
 
 import os

@@ -39,7 +39,7 @@ def classifier():
     return MoGPClassifier(**SHORT | {"width": 4}).fit(TABLE, LABEL)
 
 
-@pytest.mark.commands
+@pytest.mark.statistical
 @pytest.mark.parametrize("estimator", [MoGPRegressor(**TINY), MoGPClassifier(**TINY)], ids=repr)
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learns_own_checks(estimator):
