@@ -137,8 +137,9 @@ def trial(
                 finish(folder, name)
             found["wrong"] = [] if equal(numbers(folder, name), expected) else ["results"]
         else:
+            found["of"] = round(whole, 2)
             found["wrong"] = faults(found, folder, number, seconds)
-        yield {"run": name, "signal": number.name, "of": round(whole, 2), **found}
+        yield {"run": name, "signal": number.name, "of": round(whole, 2)} | found
 
 
 def main(*arguments: str) -> int:

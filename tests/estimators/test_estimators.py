@@ -3,6 +3,7 @@
 import dataclasses
 import pickle
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,7 +69,8 @@ def refitted(model, x, y, *, key, likelihood, width, num_samples, num_chains, **
         new = last.refitted(jnp.linalg.solve(square, design.T @ wanted) - old)
         return dataclasses.replace(network, layers=(*network.layers[:-1], new))
 
-    sources = jax.jit(jax.vmap(jax.vmap(one)))(jax.random.split(key, shape))
+    mapped = eqx.filter_jit(eqx.filter_vmap(eqx.filter_vmap(one)))
+    sources = mapped(jax.random.split(key, shape))
     values = {name: jnp.full(shape, 0.1) for name in likelihood.unknown}
     variances = jnp.exp(sources.inputs.log_variances)
     return inference.Posterior(
