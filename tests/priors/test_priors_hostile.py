@@ -202,8 +202,10 @@ def test_nothing_is_nan(name, key):
 
     (_, (log_prob, cdf, draws, *moments)), slopes = everything(law, x)
     inside = (x > ends(law)[0]) & (x < ends(law)[1])
-    for values in (cdf, draws, *jax.tree.leaves(slopes)):
+    for values in (cdf, draws):
         assert np.isfinite(values).all()
+    for values in jax.tree.leaves(slopes):  # that of 1 / x at 1e-30 is beyond single precision
+        assert np.isfinite(values).all() if X64 else not np.isnan(values).any()
     assert np.isneginf(log_prob[~inside]).all()
     assert not np.isnan(log_prob).any()
     assert not np.isnan(moments).any()
