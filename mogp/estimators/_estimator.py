@@ -1,5 +1,6 @@
 """What both estimators share: inputs from a table, the posterior, relevance, files."""
 
+import abc
 import json
 import tempfile
 import warnings
@@ -27,7 +28,7 @@ from mogp.inference import Likelihood, Predictive
 _BLOCK = 2000  # rows predicted at once: this bounds the memory of the draws
 
 
-class Estimator(BaseEstimator):
+class Estimator(abc.ABC, BaseEstimator):
     """A `MoGP` with input variances, fitted to a table by NUTS; base of both estimators."""
 
     def __init__(
@@ -166,8 +167,9 @@ class Estimator(BaseEstimator):
         if state["feature_names_in"] is not None:
             self.feature_names_in_ = np.array(state["feature_names_in"], object)
 
+    @abc.abstractmethod
     def _law(self) -> Likelihood:
-        raise NotImplementedError
+        """The likelihood that the settings name."""
 
     def save(self, path: str | Path) -> None:
         """Write the fitted estimator as netCDF, whole or not at all; ArviZ opens it, too.

@@ -114,13 +114,10 @@ class InputLayer(AbstractNodes):
         return jnp.exp(self.log_variances) * jnp.sum((belongs @ products) * belongs, 1)  # type: ignore[arg-type]
 
     def design(self, x: ArrayLike) -> Float[Array, "... columns"]:
-        hidden = self._hidden(x)
-        bias = jnp.full((*hidden.shape[:-1], 1), self.bias_scale, hidden.dtype)
-        return jnp.concatenate([bias, hidden], -1)
+        return _with_bias(self._hidden(x), self.bias_scale)
 
     def refitted(self, change: Array) -> Self:
-        new = self.biases + change[0], self.weights + change[1:].T
-        return eqx.tree_at(lambda n: (n.biases, n.weights), self, new)
+        return _refitted(self, change)
 
     def log_prior(self) -> Float[Array, ""]:
         """Log-density of `V`, `B` and `log λ⁰`, a scalar."""
@@ -185,13 +182,10 @@ class DependentLayer(AbstractNodes):
         return self.norms() * jnp.sum(self.activation(x) ** 2, axis=0)
 
     def design(self, x: ArrayLike) -> Float[Array, "... columns"]:
-        hidden = self._hidden(x)
-        bias = jnp.full((*hidden.shape[:-1], 1), self.bias_scale, hidden.dtype)
-        return jnp.concatenate([bias, hidden], -1)
+        return _with_bias(self._hidden(x), self.bias_scale)
 
     def refitted(self, change: Array) -> Self:
-        new = self.biases + change[0], self.weights + change[1:].T
-        return eqx.tree_at(lambda n: (n.biases, n.weights), self, new)
+        return _refitted(self, change)
 
     def _hidden(self, x: ArrayLike) -> Array:
         values = self.activation(as_inputs(x, self.weights))
@@ -444,3 +438,15 @@ def check_widths(width: int | Sequence[int], depth: int) -> tuple[int, ...]:
         (30, 30)
     """
     return tuple(check_count("width", each) for each in one_each("width", width, depth))
+
+
+def _with_bias(hidden: Array, bias_scale: Real) -> Array:
+    """What weights and biases multiply, of shape (…, 1 + width)."""
+    bias = jnp.full((*hidden.shape[:-1], 1), bias_scale, hidden.dtype)
+    return jnp.concatenate([bias, hidden], -1)
+
+
+def _refitted(layer: Any, change: Array) -> Any:
+    """The layer with its biases and weights changed by an array (1 + width, outputs)."""
+    new = layer.biases + change[0], layer.weights + change[1:].T
+    return eqx.tree_at(lambda n: (n.biases, n.weights), layer, new)
