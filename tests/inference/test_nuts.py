@@ -281,7 +281,7 @@ def test_single_precision():
             num_jumps=5, num_warmup=100, num_samples=50, num_chains=2, progress=False,
         )  # fmt: skip
         assert all(np.isfinite(v).all() for v in posterior.data.posterior.values())
-        assert int(posterior.data.sample_stats["diverging"].sum()) == 0
+        assert float(posterior.data.sample_stats["diverging"].mean()) < 0.05
 
 
 @pytest.mark.parametrize(
