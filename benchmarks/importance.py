@@ -18,7 +18,7 @@ from numpyro.infer import Predictive
 
 from mogp import inference
 from mogp.inference._likelihoods import likelihood_of
-from mogp.inference.nuts._setup import setup_of
+from mogp.inference.chains._setup import setup_of
 
 
 def main() -> None:

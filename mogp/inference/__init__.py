@@ -1,4 +1,4 @@
-"""Posteriors by NUTS and SGHMC; posterior modes and maximum likelihood by stochastic gradients."""
+"""Posteriors by NUTS, Gibbs sampling and SGHMC; modes and maximum likelihood by gradients."""
 
 from mogp.inference._diagnostics import compare_models, convergence, leave_one_out
 from mogp.inference._gm_model import gm_model
@@ -15,7 +15,7 @@ from mogp.inference._likelihoods import (
 from mogp.inference._posterior import Observed, Posterior, flattened, load_posterior
 from mogp.inference._predictive import Predictive
 from mogp.inference._scores import Scores, categorical, evaluate
-from mogp.inference.nuts import calibrate, nuts
+from mogp.inference.chains import calibrate, gibbs, nuts
 from mogp.inference.optimise import Fit, fit, per_parameter, wasserstein_flow
 from mogp.inference.sghmc import sghmc
 
@@ -39,6 +39,7 @@ __all__ = [
     "evaluate",
     "fit",
     "flattened",
+    "gibbs",
     "gm_model",
     "leave_one_out",
     "load_posterior",

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from mogp.architecture import AbstractArchitecture
 from mogp.inference._posterior import Posterior
-from mogp.inference.nuts import nuts
+from mogp.inference.chains import nuts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,10 +16,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 GRACE = 3.0  # seconds for the piece in flight after the first signal
@@ -70,6 +73,92 @@ class Compiled:
     def lower(self, *arguments: Any) -> Any:
         """See `jax.jit`."""
         return self._jitted.lower(*_split(arguments))
+
+
+class PerChain:
+    """A function of one chain, compiled once, for all chains.
+
+    On a CPU each chain calls it in a thread, as many at once as there are cores: mapped over
+    chains, every loop would go on until it ends for all of them, and small matrices of several
+    chains take longer together than one after the other. On other devices it is mapped.
+
+    The first argument, and all results, have an axis of the chains in front.
+    """
+
+    def __init__(self, function: Callable[..., Any], static: tuple[str, ...] = ()) -> None:
+        self._function, self._static = function, static
+        self._one = jax.jit(function, static_argnames=static)
+        self._ready: dict[Any, Any] = {}
+
+    def shape(self, *arguments: Any, **options: Any) -> Any:
+        """The shapes of the results."""
+        return jax.eval_shape(self._mapped(arguments, options), *arguments)
+
+    def lower(self, *arguments: Any, **options: Any) -> Any:
+        """What `compile` makes ready, with all settings of this thread."""
+        if (kind := _kind(arguments, options)) in self._ready:
+            return SimpleNamespace(compile=lambda: None)
+        if jax.default_backend() == "cpu":
+            lowered = self._one.lower(_chain(arguments[0], 0), *arguments[1:], **options)
+        else:
+            lowered = jax.jit(self._mapped(arguments, options)).lower(*arguments)
+        return SimpleNamespace(compile=lambda: self._ready.update({kind: lowered.compile()}))
+
+    def __call__(self, first: Any, *others: Any, **options: Any) -> Any:
+        first, others = jax.tree.map(jnp.asarray, (first, others))
+        self.lower(first, *others, **options).compile()
+        compiled = self._ready[_kind((first, *others), options)]
+        if jax.default_backend() != "cpu":
+            return compiled(first, *others)
+        chains = [(_chain(first, c), *others) for c in range(len(jax.tree.leaves(first)[0]))]
+        results = _in_threads(compiled, chains)
+        return jax.tree.map(lambda *each: jnp.stack(each), *results)
+
+    def _mapped(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> Callable[..., Any]:
+        axes = (0, *(None for _ in arguments[1:]))
+        return jax.vmap(partial(self._function, **options), axes)
+
+
+def _chain(tree: Any, number: int) -> Any:
+    return jax.tree.map(lambda a: a[number], tree)
+
+
+def _kind(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    shapes = jax.tree.map(lambda a: (a.shape, a.dtype), arguments)
+    return str(shapes), tuple(sorted(options.items()))
+
+
+def _in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
+    """The results of calls, as many at once as there are cores, waited for patiently."""
+    results: dict[int, Any] = {}
+    failed: list[BaseException] = []
+    todo = iter(range(len(calls)))
+    lock = threading.Lock()
+
+    def work() -> None:
+        while not failed:
+            with lock:
+                number = next(todo, None)
+            if number is None:
+                return
+            try:
+                results[number] = jax.block_until_ready(function(*calls[number]))  # type: ignore[no-untyped-call]
+            except BaseException as error:
+                failed.append(error)
+
+    threads = [
+        threading.Thread(target=work, daemon=True, name=f"mogp chain {i}")
+        for i in range(min(len(calls), os.cpu_count() or 1))
+    ]
+    for thread in threads:
+        thread.start()
+    if threading.current_thread() is threading.main_thread():
+        _wait(lambda: not any(t.is_alive() for t in threads), time.sleep)
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return [results[number] for number in range(len(calls))]
 
 
 def patiently(function: Any, *arguments: Any, **options: Any) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from oracles import needs_x64
 
 from mogp import MoGP, inference, priors
-from mogp.inference.nuts import _calibrate
+from mogp.inference.chains import _calibrate
 
 X = jnp.linspace(-1.0, 1.0, 5)[:, None]
 

@@ -9,15 +9,15 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from mogp.inference.nuts import _nuts
 from numpyro.infer import Predictive, util
 from oracles import needs_x64
 from scipy import stats
 
 from mogp import MoGP, inference, limit, priors
 from mogp.inference import _checkpoint
-from mogp.inference.nuts import _nuts
-from mogp.inference.nuts._polar import Directions, polar_rows, unit
-from mogp.inference.nuts._setup import setup_of
+from mogp.inference.chains._polar import Directions, polar_rows, unit
+from mogp.inference.chains._setup import setup_of
 
 X = jnp.linspace(-1.0, 1.0, 5)[:, None]
 Y = jnp.array([0.9, 0.4, 0.1, 0.6, 1.2])

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from closeness import assert_close
+from mogp.inference.nuts import _nuts
 from oracles import needs_x64
 from scipy import stats
 
 from mogp import MoGP, inference, priors
-from mogp.inference.nuts import _nuts
-from mogp.inference.nuts._nuts import standing
-from mogp.inference.nuts._setup import setup_of
+from mogp.inference.chains._nuts import standing
+from mogp.inference.chains._setup import setup_of
 
 RNG = np.random.default_rng(0)
 X = np.linspace(-2, 2, 50).astype(np.float32)[:, None]

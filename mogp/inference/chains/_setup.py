@@ -1,5 +1,6 @@
 """The NumPyro model of a network or of the limit, and functions from its parameters."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -9,13 +10,14 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
+from numpyro.distributions import Distribution
 
 from mogp import limit
 from mogp._checks import check_choice, check_count, is_concrete
 from mogp.architecture import AbstractArchitecture
 from mogp.inference._hierarchy import sample_parameters
 from mogp.inference._likelihoods import Likelihood
-from mogp.inference.nuts._polar import normal_rows, polar_rows
+from mogp.inference.chains._polar import normal_rows, polar_rows
 from mogp.limit.layers import (
     LayerJumps,
     cholesky,
@@ -29,18 +31,23 @@ from mogp.priors import Deterministic, Prior, has_density
 
 Values = dict[str, Array]
 Source = limit.Path | DependentMLP
+_FAR = 1e3  # a Gaussian prior of size 1 takes a line of size 1e6 for noise, of 1e3 not
 
 
 @dataclass(frozen=True)
 class Setup:
     """A Bayesian model of functions and observations.
 
-    Sites, `l` counting layers from 0: `nodes{l}` as in `polar_rows`, of which `weights{l}` and
-    `biases{l}` are made, standard normal; `node_variances{l}`, of which those of the limit are
-    `gaps{l}` between the arrival times of the jumps, exponential, and `diffuse{l}` the sum of the
-    other jumps; `input_variances` of the groups of inputs; unknown parameters as in
-    `sample_parameters`; those of the likelihood under their own names. With a conjugate likelihood
-    the weights and biases behind the last hidden layer are integrated out.
+    Sites, `l` counting layers from 0: `nodes{l}`, of which `weights{l}` and `biases{l}` are made,
+    standard normal; `node_variances{l}`; `input_variances` of the groups of inputs; unknown
+    parameters as in `sample_parameters`; those of the likelihood under their own names. With a
+    conjugate likelihood the weights and biases behind the last hidden layer are integrated out.
+
+    The node variances of the limit are the largest jumps. Given the last of their arrival times,
+    `last_arrival{l}`, the others are uniform before it, in no order, at the shares `places{l}`. So
+    nodes may change their ranks without a wall between, which times of arrival in their order, one
+    behind the other, would put up. `diffuse{l}` is the expected sum of the other jumps. Nodes,
+    weights and variances are ranked by size only afterwards.
 
     Attributes:
         model: depth, activation, scales and priors, with NumPyro distributions for what is unknown.
@@ -51,6 +58,7 @@ class Setup:
         num_jumps: the jumps of each hidden layer of the limit.
         num_diffuse: the nodes that carry the diffuse part of each hidden layer of the limit.
         method: `"dense"` or `"low_rank"`, for a conjugate likelihood.
+        is_polar: whether nodes are drawn as in `polar_rows`, for samplers that follow gradients.
     """
 
     model: AbstractArchitecture
@@ -61,6 +69,7 @@ class Setup:
     num_jumps: tuple[int, ...]
     num_diffuse: int
     method: str
+    is_polar: bool = True
 
     def fields(self) -> tuple[Any, ...]:
         """All of it, as a tree."""
@@ -91,10 +100,14 @@ class Setup:
         given = likelihood.condition(source, x, y, self.method)
         numpyro.factor("log_marginal_likelihood", given.log_marginal_likelihood())
 
+    def parameters(self, values: Values) -> tuple[AbstractArchitecture, Likelihood]:
+        """The model and the likelihood with numbers for all that is unknown."""
+        with numpyro.handlers.substitute(data=values):
+            return sample_parameters(self.model), self.likelihood.drawn()
+
     def draw(self, values: Values) -> tuple[Source, Likelihood]:
         """The function and the likelihood with the values of all sites."""
-        with numpyro.handlers.substitute(data=values):
-            model, likelihood = sample_parameters(self.model), self.likelihood.drawn()
+        model, likelihood = self.parameters(values)
         return self._source(model, values), likelihood
 
     # --- sites ----------------------------------------------------------------------------------
@@ -104,21 +117,23 @@ class Setup:
         return (self.in_size, *hidden, self.num_outputs)
 
     def _sample(self, model: AbstractArchitecture, dtype: Any, outputs: bool) -> Values:
-        widths, depth, values = self._widths(), self.model.depth, {}
-
+        widths, depth = self._widths(), self.model.depth
+        sample = self._sample_jumps if self.width is None else self._sample_variances
+        values, ranks = sample(model, dtype)
         for i, (_, bias_scale) in enumerate(model.scales):
             if i == depth and (self.is_dense or (self.likelihood.is_conjugate and not outputs)):
                 break
             dense = self.is_dense and self.width is None and i == depth - 1
             num = self.num_jumps[i] if dense else widths[i + 1]
             has_bias = not (is_concrete(bias_scale) and bias_scale == 0)
-            draw = polar_rows if i < depth else normal_rows
+            draw = polar_rows if i < depth and self.is_polar else normal_rows
             rows = draw(f"nodes{i}", num, widths[i] + has_bias, dtype)
+            if i in ranks:
+                rows = jnp.concatenate([rows[ranks[i]], rows[len(ranks[i]) :]])
             values[f"weights{i}"] = numpyro.deterministic(f"weights{i}", rows[:, : widths[i]])
             if has_bias:
                 values[f"biases{i}"] = numpyro.deterministic(f"biases{i}", rows[:, -1])
-        sample = self._sample_jumps if self.width is None else self._sample_variances
-        return values | sample(model, dtype) | self._sample_inputs(model, dtype)
+        return values | self._sample_inputs(model, dtype)
 
     def _sample_inputs(self, model: AbstractArchitecture, dtype: Any) -> Values:
         if (prior := model.random_inputs) is None:
@@ -128,19 +143,24 @@ class Setup:
         num = int(model.groups_of(self.in_size).max()) + 1
         return {name: numpyro.sample(name, law.expand((num,)).to_event(1)).astype(dtype)}
 
-    def _sample_jumps(self, model: AbstractArchitecture, dtype: Any) -> Values:
-        values = {}
+    def _sample_jumps(
+        self, model: AbstractArchitecture, dtype: Any
+    ) -> tuple[Values, dict[int, Array]]:
+        """Jumps from the largest to the smallest, and which node each belongs to."""
+        values, ranks = {}, {}
         for i, (layer, num) in enumerate(zip(layers_of(model), self.num_jumps, strict=True)):
             if not layer.is_gaussian:
-                law = dist.Exponential(jnp.ones((), dtype)).expand((num,))
-                arrivals = jnp.cumsum(numpyro.sample(f"gaps{i}", law.to_event(1)))
-                sizes = layer.levy.inverse_tail(arrivals).astype(dtype)
+                arrivals = _sample_arrivals(i, num, dtype)
+                ranks[i] = jnp.argsort(arrivals)
+                sizes = layer.levy.inverse_tail(arrivals[ranks[i]]).astype(dtype)
                 diffuse = (layer.location + layer.levy.moment(1, sizes[-1])).astype(dtype)
                 for name, value in ((f"node_variances{i}", sizes), (f"diffuse{i}", diffuse)):
                     values[name] = numpyro.deterministic(name, value)
-        return values
+        return values, ranks
 
-    def _sample_variances(self, model: AbstractArchitecture, dtype: Any) -> Values:
+    def _sample_variances(
+        self, model: AbstractArchitecture, dtype: Any
+    ) -> tuple[Values, dict[int, Array]]:
         values = {}
         for i, (prior, num) in enumerate(zip(model.priors, self._widths()[1:-1], strict=True)):
             if isinstance(prior, Deterministic):
@@ -148,7 +168,7 @@ class Setup:
             name, law = f"node_variances{i}", prior.at_width(num)
             check_density(prior, law)
             values[name] = numpyro.sample(name, law.expand((num,)).to_event(1)).astype(dtype)
-        return values
+        return values, {}
 
     # --- functions ------------------------------------------------------------------------------
 
@@ -188,11 +208,37 @@ class Setup:
         return gaussian_draws(cholesky(kernel), numpyro.prng_key(), self.num_outputs).T
 
 
+def _sample_arrivals(i: int, num: int, dtype: Any) -> Array:
+    """The first times of arrival of a Poisson process of rate 1, the last of them at the end."""
+    zero, one = jnp.zeros((), dtype), jnp.ones((), dtype)
+    last = numpyro.sample(f"last_arrival{i}", dist.Gamma(num * one, one))
+    if num == 1:
+        return last[None]
+    places = numpyro.sample(f"places{i}", dist.Uniform(zero, one).expand((num - 1,)).to_event(1))
+    return last * jnp.append(places, one)
+
+
 def check_density(prior: Prior, law: dist.Distribution) -> None:
     """Raise unless the variances that a prior gives have a density."""
     if not has_density(law):
         raise ValueError(
             f"variances of {prior} have no density, which NUTS needs; choose a prior with one"
+        )
+
+
+def check_scale(model: AbstractArchitecture, y: Array) -> None:
+    """Warn of observations that no function of the prior is anywhere near."""
+    scales = model.weight_scale, model.bias_scale  # distributions have no numbers
+    last: list[Any] = [s[-1] if isinstance(s, list | tuple) else s for s in scales]
+    if any(isinstance(scale, Distribution) for scale in last) or len(y) == 1:
+        return
+    spread, size = float(jnp.std(y)), float(max(last))
+    if not size / _FAR < spread < size * _FAR:
+        warnings.warn(
+            f"y has a standard deviation of {spread:.2g}, and functions of the prior are of size "
+            f"{size:.2g} (the last layer's scales): y is taken for noise, or sampling is slow. "
+            "Divide y by its standard deviation, or give weight_scale and bias_scale of its size",
+            stacklevel=3,
         )
 
 
@@ -211,6 +257,8 @@ def setup_of(
     num_jumps: int | Sequence[int],
     num_diffuse: int,
     method: str | None,
+    *,
+    is_polar: bool = True,
 ) -> Setup:
     """The Bayesian model, with arguments checked."""
     finite, jumps = None, (0,) * model.depth
@@ -227,7 +275,7 @@ def setup_of(
         raise ValueError("method must be 'low_rank' for a finite network, whose rank is low")
     check_count("num_diffuse", num_diffuse)
     sizes = finite, jumps, num_diffuse
-    return Setup(model, likelihood, x.shape[1], num_outputs, *sizes, method)
+    return Setup(model, likelihood, x.shape[1], num_outputs, *sizes, method, is_polar)
 
 
 def _key_of(values: Values) -> Array:
@@ -254,4 +302,6 @@ def _network(
         w, b = weights[i + 1], biases[i + 1]
         layers.append(replace(layer, log_variances=logs, weights=w, biases=b))
     inputs = replace(made.inputs, weights=weights[0], biases=biases[0])
+    if (variances := values.get("input_variances")) is not None:
+        inputs = replace(inputs, log_variances=jnp.log(variances))
     return DependentMLP(inputs=inputs, layers=tuple(layers))

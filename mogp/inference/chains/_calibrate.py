@@ -7,13 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpyro.infer import NUTS, Predictive, init_to_sample
+from numpyro.infer import Predictive
 
 from mogp._arrays import as_inputs
-from mogp._checks import check_count, check_key
+from mogp._checks import check_choice, check_count, check_key
 from mogp.architecture import AbstractArchitecture
 from mogp.inference._likelihoods import Likelihood, likelihood_of
-from mogp.inference.nuts._setup import Setup, Values, check_model, setup_of
+from mogp.inference.chains._gibbs import check_one_layer
+from mogp.inference.chains._gibbs_program import Gibbs
+from mogp.inference.chains._nuts_program import Nuts
+from mogp.inference.chains._program import Program
+from mogp.inference.chains._setup import Setup, Values, check_model, setup_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,6 +34,7 @@ def calibrate(
     num_jumps: int | Sequence[int] = 30,
     num_diffuse: int = 16,
     method: str | None = None,
+    sampler: str = "nuts",
     num_replications: int = 200,
     num_warmup: int = 300,
     num_samples: int = 49,
@@ -39,9 +44,9 @@ def calibrate(
 ) -> "xr.Dataset":
     """Ranks of what made the data among draws from the posterior given the data.
 
-    In each replication, parameters and observations are drawn from the prior, and NUTS draws from
-    the posterior. If it is the right one and mixes, ranks are uniform on `0 … num_samples` (Talts
-    et al., 2018; arXiv 1804.06788). All replications run at once.
+    In each replication, parameters and observations are drawn from the prior, and a sampler draws
+    from the posterior. If it is the right one and mixes, ranks are uniform on `0 … num_samples`
+    (Talts et al., 2018; arXiv 1804.06788). All replications run at once.
 
     Args:
         model: as for `nuts`.
@@ -53,13 +58,14 @@ def calibrate(
         num_jumps: as for `nuts`.
         num_diffuse: as for `nuts`.
         method: as for `nuts`.
+        sampler: `"nuts"` or `"gibbs"`.
         num_replications: the number of data sets.
         num_warmup: the draws for adaptation in each.
         num_samples: the draws that are kept in each.
         thin: the number of draws of which one is kept.
-        target_accept: as for `nuts`.
-        max_tree_depth: at most `2^max_tree_depth` steps a draw: the slowest of all replications
-            decides how long a draw takes.
+        target_accept: as for `nuts`; of no meaning for `gibbs`.
+        max_tree_depth: of NUTS, at most `2^max_tree_depth` steps a draw: the slowest of all
+            replications decides how long a draw takes.
 
     Returns:
         A data set with `rank` of dimensions `replication` and `quantity`: all unknown parameters,
@@ -94,23 +100,24 @@ def calibrate(
     ):
         check_count(name, value)
     law = likelihood_of(likelihood).for_outputs(num_outputs)
-    setup = setup_of(model, x, law, num_outputs, width, num_jumps, num_diffuse, method)
+    check_choice("sampler", sampler, ("nuts", "gibbs"))
+    if sampler == "gibbs":
+        check_one_layer(model, law)
+    sizes = width, num_jumps, num_diffuse, method
+    setup = setup_of(model, x, law, num_outputs, *sizes, is_polar=sampler == "nuts")
+    program: Program = Gibbs(setup, num_warmup)
+    if sampler == "nuts":
+        program = Nuts(setup, num_warmup, target_accept, max_tree_depth)
     by_prior, by_chain, by_output = jax.random.split(key, 3)
     simulate = Predictive(setup.numpyro_model, num_samples=num_replications)
     truth = simulate(by_prior, x)
 
     def replicate(key: Array, y: Array) -> tuple[Values, Array]:
-        kernel = NUTS(
-            setup.numpyro_model,
-            init_strategy=init_to_sample,
-            target_accept_prob=target_accept,
-            max_tree_depth=max_tree_depth,
-        )
-        state = kernel.init(key, num_warmup, None, (x, y))
+        state = program.start_of_one(key, x, y)
 
         def step(state: Any, _: None) -> tuple[Any, Array]:
-            state = kernel.sample(state, (x, y), {})
-            return state, state.diverging
+            state = program.sample_of_one(state, x, y)
+            return state, program.statistics_of_one(state).get("diverging", jnp.array(False))
 
         def thinned(state: Any, _: None) -> tuple[Any, tuple[Any, Array]]:
             state, diverging = jax.lax.scan(step, state, None, length=thin)
@@ -118,9 +125,9 @@ def calibrate(
 
         state, _ = jax.lax.scan(step, state, None, length=num_warmup)
         _, (z, diverging) = jax.lax.scan(thinned, state, None, length=num_samples)
-        return jax.lax.map(kernel.postprocess_fn((x, y), {}), z), jnp.sum(diverging)
+        return jax.lax.map(program.sites_of_one(x, y), z), jnp.sum(diverging)
 
-    keys = jax.random.key_data(jax.random.split(by_chain, num_replications))
+    keys = jax.random.split(by_chain, num_replications)
     drawn, diverging = jax.jit(jax.vmap(replicate))(keys, truth["y"])
     drawn = {name: drawn[name] for name in drawn if name in truth}
     ranks = _ranks(truth, drawn) | {
