@@ -129,6 +129,11 @@ def times(x: Array, factor: Real) -> Array:
     return jnp.where(x == 0, 0, jnp.where(x == 0, 1, x) * factor)
 
 
+def scale_row(x: Array, row: Array) -> Array:
+    """`x * row` for `x` of shape (…, n) and `row` of shape (n,), without implicit broadcasting."""
+    return x * jnp.broadcast_to(row, x.shape)
+
+
 def sum_over_rows(f: Callable[..., Any], *arrays: Array, block: int = 2000) -> Any:
     """`Σ f(rows)`, with `f` summing over the rows it is given, a block at a time.
 

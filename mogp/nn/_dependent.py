@@ -13,11 +13,11 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from mogp._arrays import Real
+from mogp._arrays import Real, scale_row
 from mogp._checks import check_count, check_key, check_numbers, is_concrete, one_each
 from mogp.activations import Activation
 from mogp.architecture import AbstractArchitecture
-from mogp.nn._inputs import add_row, as_inputs, scale_row
+from mogp.nn._inputs import add_row, as_inputs
 from mogp.nn._nodes import AbstractNetwork, AbstractNodes, standard_normal, start_variances
 from mogp.priors import Prior
 

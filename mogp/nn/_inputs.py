@@ -28,8 +28,3 @@ def as_inputs(x: ArrayLike, like: Array) -> Array:
 def add_row(x: Array, row: Array) -> Array:
     """`x + row` for `x` of shape (…, n) and `row` of shape (n,), without implicit broadcasting."""
     return x + jnp.broadcast_to(row, x.shape)
-
-
-def scale_row(x: Array, row: Array) -> Array:
-    """`x * row` for `x` of shape (…, n) and `row` of shape (n,), without implicit broadcasting."""
-    return x * jnp.broadcast_to(row, x.shape)

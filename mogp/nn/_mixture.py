@@ -11,10 +11,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mogp import activations
-from mogp._arrays import safe_sqrt
+from mogp._arrays import safe_sqrt, scale_row
 from mogp._checks import check_choice, check_count, check_key, check_number, check_numbers
 from mogp.nn._covariance import AbstractCovariance, Diagonal, Full, LowRank, by_name, replaced
-from mogp.nn._inputs import as_inputs, scale_row
+from mogp.nn._inputs import as_inputs
 from mogp.nn._nodes import INIT_VARIANCES, AbstractNodes, standard_normal, start_variances
 from mogp.nn._unit_scale import Scales, unit_scales
 from mogp.priors import Prior

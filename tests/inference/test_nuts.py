@@ -9,13 +9,13 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from mogp.inference.nuts import _nuts
 from numpyro.infer import Predictive, util
 from oracles import needs_x64
 from scipy import stats
 
 from mogp import MoGP, inference, limit, priors
 from mogp.inference import _checkpoint
+from mogp.inference.chains import _nuts
 from mogp.inference.chains._polar import Directions, polar_rows, unit
 from mogp.inference.chains._setup import setup_of
 

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from closeness import assert_close
-from mogp.inference.nuts import _nuts
 from oracles import needs_x64
 from scipy import stats
 
 from mogp import MoGP, inference, priors
+from mogp.inference.chains import _nuts
 from mogp.inference.chains._nuts import standing
 from mogp.inference.chains._setup import setup_of
 

@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from numpyro.distributions import biject_to
 from numpyro.distributions.transforms import ExpTransform
 
+from mogp._arrays import scale_row
 from mogp.architecture import AbstractArchitecture
 from mogp.inference.chains._nodes import Dense, LowRank, Marks, sweep
 from mogp.inference.chains._program import Program
@@ -50,15 +51,18 @@ class _Lines(NamedTuple):
     """Lines through what all nodes share, along which moves are made.
 
     A move of length `t` adds `t · shared` to the unconstrained numbers, and multiplies the weights
-    of all nodes from input `i` by `exp(-t · weights_i)`.
+    of nodes from input `i` by `exp(-t · weights_i)`.
 
     Attributes:
         shared: of shape (lines, unconstrained numbers).
         weights: of shape (lines, inputs and bias).
+        variances: which of the numbers, by line, are logarithms of the variances of several inputs:
+            those of the largest only are moved, a random number of them.
     """
 
     shared: np.ndarray
     weights: np.ndarray
+    variances: np.ndarray
 
 
 class Gibbs(Program):
@@ -68,7 +72,9 @@ class Gibbs(Program):
     along lines: each unconstrained number by itself; scales of inputs and of biases with the
     weights behind them shrunk as they grow, so that functions stay the same; and scales against one
     another. The two kinds of moves of a scale are the interweaving of Yu and Meng (2011): either
-    one alone is slow, where the data say much of the nodes or nothing.
+    one alone is slow, where the data say much of the nodes or nothing. Since they say much of some
+    nodes and nothing of others, only the weights of the largest are shrunk, a random number of
+    them: those of the others would hold the scale fast.
     """
 
     name = "Gibbs"
@@ -130,7 +136,7 @@ class Gibbs(Program):
             kernel = setup.draw(values)[0].kernel(x)  # type: ignore[union-attr]
             rest: Any = Dense.of(kernel + noise**2 * jnp.eye(len(x), dtype=x.dtype), y)
         else:
-            nodes = jax.vmap(values_of, out_axes=1)(rows) * jnp.sqrt(variances)
+            nodes = scale_row(jax.vmap(values_of, out_axes=1)(rows), jnp.sqrt(variances))
             ones = jnp.full((len(x), 1), bias_scale, x.dtype)
             rest = LowRank.of(jnp.concatenate([ones, nodes], 1), noise, y)
         new, numbers, grown, tried = sweep(key, rest, rows, variances, marks, values_of)
@@ -146,7 +152,7 @@ class Gibbs(Program):
         variances = jnp.full(size, 1 / size, x.dtype)
         if "input_variances" in values:
             variances = values["input_variances"][self.setup.model.groups_of(size)]
-        points = weight_scale * jnp.sqrt(variances) * x
+        points = scale_row(x, weight_scale * jnp.sqrt(variances))
         if values["nodes0"].shape[1] == size:
             return points
         return jnp.concatenate([points, jnp.full((len(x), 1), bias_scale, x.dtype)], 1)
@@ -198,7 +204,8 @@ class Gibbs(Program):
             laws = self.laws(x, y)
         logs, place, start = {}, {}, 0
         for name in self._shared(z):
-            logs[name] = isinstance(biject_to(laws[name][0].support), ExpTransform)
+            transform = biject_to(laws[name][0].support)
+            logs[name] = isinstance(getattr(transform, "base_transform", transform), ExpTransform)
             place[name] = np.arange(start, start := start + z[name].size)
         inputs, size = x.shape[1], z["nodes0"].shape[1]
         shared: list[np.ndarray] = list(np.eye(start))
@@ -223,7 +230,21 @@ class Gibbs(Program):
         if second in at and (first in at or len(variances)):
             inner = {at[first]: 1.0} if first in at else dict.fromkeys(variances, 2.0)
             add({**inner, **({at[bias]: 1} if bias in at else {}), at[second]: -1})
-        return _Lines(np.array(shared), np.array(weights))
+        moves = np.array(shared)
+        several = np.zeros_like(moves)
+        if len(variances) > 1:
+            several[:, variances] = (moves[:, variances] != 0).all(1, keepdims=True)
+        return _Lines(moves, np.array(weights), several)
+
+    def _ranks(self, z: Values) -> Array:
+        """The ranks of the nodes by size, from 0, which moves of what they share do not change."""
+        num = len(z["nodes0"])
+        arrivals = jnp.full(num, jnp.inf, z["nodes0"].dtype)
+        if "places0" in z:
+            arrivals = arrivals.at[: len(z["places0"])].set(z["places0"])
+        elif "node_variances0" in z:
+            arrivals = -z["node_variances0"]
+        return jnp.argsort(jnp.argsort(arrivals))
 
     def _move_shared(
         self, key: Array, z: Values, energy: Array, widths: Array, x: Array, y: Array
@@ -234,21 +255,39 @@ class Gibbs(Program):
         if not len(lines.shared):
             return z, energy, widths, jnp.zeros((), int)
         num = len(z["nodes0"])
+        ranks = self._ranks(z)
+
+        def log_uniform(key: Array, most: Array | int) -> Array:
+            """A number from 1 to `most`, each power of two as likely as the next."""
+            return jnp.floor((most + 1) ** jax.random.uniform(key, dtype=energy.dtype))
 
         def move(carry: Any, one: Any) -> tuple[Any, Array]:
             shared, rows, energy, taken = carry
-            along, powers, width, key = one
+            along, powers, several, width, key = one
+            by_node, by_input, by_slice = jax.random.split(key, 3)
+            held = log_uniform(by_node, num)
+            shrunk = jnp.outer((ranks < held).astype(rows.dtype), powers)
+            count = log_uniform(by_input, jnp.sum(several))
+
+            def chosen(shared: Array) -> Array:
+                """The numbers that move: of several variances, the largest."""
+                sizes = jnp.where(several > 0, shared, -jnp.inf)
+                return (several == 0) | (jnp.argsort(jnp.argsort(-sizes)) < count)
+
+            moving = chosen(shared)
 
             def there(t: Array) -> tuple[Array, Array]:
-                return shared + t * along, rows * jnp.exp(-t * powers)
+                return shared + t * along * moving, rows * jnp.exp(-t * shrunk)
 
             def log_density(t: Array) -> Array:
                 new, scaled = there(t)
                 value = potential(z | {"nodes0": scaled} | unravel(new))
-                return -value - t * num * jnp.sum(powers)
+                # The way back must choose the same numbers.
+                same = jnp.all(chosen(new) == moving)
+                return jnp.where(same, -value - t * jnp.sum(shrunk), -jnp.inf)
 
-            t, value, tried = slice_along(key, log_density, -energy, width)
-            energy = -value - t * num * jnp.sum(powers)
+            t, value, tried = slice_along(by_slice, log_density, -energy, width)
+            energy = -value - t * jnp.sum(shrunk)
             return (*there(t), energy, taken + tried), jnp.abs(t)
 
         by_order, by_move = jax.random.split(key)
