@@ -15,7 +15,7 @@ from scipy import stats
 
 from mogp import MoGP, inference, limit, priors
 from mogp.inference import _checkpoint
-from mogp.inference.chains import _nuts
+from mogp.inference.chains import _run
 from mogp.inference.chains._polar import Directions, polar_rows, unit
 from mogp.inference.chains._setup import setup_of
 
@@ -240,7 +240,7 @@ def test_a_resumed_chain_is_the_same(whole, tmp_path, monkeypatch):
 
     `test_runner.py` has the other cases, on a run of milliseconds.
     """
-    path, calls, advance = tmp_path / "chain", [], _nuts._Run.advance
+    path, calls, advance = tmp_path / "chain", [], _run._Run.advance
 
     def disturbed(*arguments):
         calls.append(1)
@@ -250,7 +250,7 @@ def test_a_resumed_chain_is_the_same(whole, tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
         return advance(*arguments)
 
-    monkeypatch.setattr(_nuts._Run, "advance", disturbed)
+    monkeypatch.setattr(_run._Run, "advance", disturbed)
     with pytest.raises(MemoryError):
         of_one_number(checkpoint=path)
     cut = of_one_number(checkpoint=path)  # the last piece of the warmup, and five draws

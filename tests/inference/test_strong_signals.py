@@ -10,8 +10,8 @@ from oracles import needs_x64
 from scipy import stats
 
 from mogp import MoGP, inference, priors
-from mogp.inference.chains import _nuts
-from mogp.inference.chains._nuts import standing
+from mogp.inference.chains import _run
+from mogp.inference.chains._run import standing
 from mogp.inference.chains._setup import setup_of
 
 RNG = np.random.default_rng(0)
@@ -179,7 +179,7 @@ def test_chains_that_do_not_move_are_found():
 
 
 def test_some_chains_that_do_not_move_are_told(monkeypatch):
-    monkeypatch.setattr(_nuts, "standing", lambda _: np.array([False, True]))
+    monkeypatch.setattr(_run, "standing", lambda _: np.array([False, True]))
     with pytest.warns(UserWarning, match=r"chains \[1\] of 2 do not move, so that their draws say"):
         posterior = posterior_of(
             Y.astype(np.float32), "gaussian", MoGP([priors.Deterministic()], bias_scale=1.0),
