@@ -155,9 +155,11 @@ def _sampled(
     settings: Settings, law: inference.Likelihood, train: Rows, key: jax.Array, checkpoint: Path,
     progress: bool,
 ) -> Posterior:  # fmt: skip
+    model = settings.model()
+    sample = inference.sampler_for(model, law)
     return _job.finished(
-        inference.nuts(
-            settings.model(), train.x, train.y, key=key, likelihood=law, width=settings.width,
+        sample(
+            model, train.x, train.y, key=key, likelihood=law, width=settings.width,
             num_jumps=settings.jumps, num_warmup=settings.warmup, num_samples=settings.samples,
             num_chains=settings.chains, checkpoint=checkpoint, progress=progress,
         )

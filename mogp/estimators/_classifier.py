@@ -23,6 +23,8 @@ class MoGPClassifier(ClassifierMixin, Estimator):
         activation: the activation of the hidden layers, by name.
         likelihood: `"auto"` is `"bernoulli"` for two classes and `"categorical"` for more; either
             may be named.
+        sampler: `"gibbs"`, for one hidden layer and Gaussian noise, `"nuts"`, or `"auto"` for the
+            first where it can be had.
         num_jumps: the jumps kept in each hidden layer of the limit.
         num_warmup: the draws a chain for adaptation.
         num_samples: the draws a chain.

@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mogp import MoGP, inference, priors
-from mogp._checks import check_count
+from mogp._checks import check_choice, check_count
 from mogp.estimators import _encoding
 from mogp.estimators._encoding import Encoding
 from mogp.inference import Likelihood, Predictive
@@ -29,7 +29,7 @@ _BLOCK = 2000  # rows predicted at once: this bounds the memory of the draws
 
 
 class Estimator(abc.ABC, BaseEstimator):
-    """A `MoGP` with input variances, fitted to a table by NUTS; base of both estimators."""
+    """A `MoGP` with input variances, fitted to a table by chains; base of both estimators."""
 
     def __init__(
         self,
@@ -40,9 +40,10 @@ class Estimator(abc.ABC, BaseEstimator):
         width: int | None = None,
         activation: str = "relu",
         likelihood: str | Likelihood = "auto",
+        sampler: str = "auto",
         num_jumps: int = 30,
-        num_warmup: int = 500,
-        num_samples: int = 500,
+        num_warmup: int = 100,
+        num_samples: int = 400,
         num_chains: int = 4,
         checkpoint: str | Path | None = None,
         progress: bool = False,
@@ -54,6 +55,7 @@ class Estimator(abc.ABC, BaseEstimator):
         self.width = width
         self.activation = activation
         self.likelihood = likelihood
+        self.sampler = sampler
         self.num_jumps = num_jumps
         self.num_warmup = num_warmup
         self.num_samples = num_samples
@@ -68,8 +70,12 @@ class Estimator(abc.ABC, BaseEstimator):
         """Draw from the posterior, given checked rows and targets as the likelihood has them."""
         self.encoding_, x, self.notes_ = _encoding.learn(frame)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        self.posterior_ = inference.nuts(
-            self._model(),
+        check_choice("sampler", self.sampler, ("auto", "gibbs", "nuts"))
+        model = self._model()
+        by_name = {"gibbs": inference.gibbs, "nuts": inference.nuts}
+        sample = by_name.get(self.sampler) or inference.sampler_for(model, law)
+        self.posterior_ = sample(
+            model,
             jnp.asarray(x),
             y,
             key=jax.random.key(seed),
@@ -85,13 +91,19 @@ class Estimator(abc.ABC, BaseEstimator):
         return self
 
     def _model(self) -> MoGP:
-        """The model; the scales of all layers are unknown, LogNormal(0, 1) a priori."""
+        """The model; its scales are unknown, LogNormal(0, 1) a priori.
+
+        That of the weights from the inputs is 1, since their variances have a scale already.
+        """
         layers = check_count("hidden", self.hidden) + 1
         scales = [dist.LogNormal(0.0, 1.0)] * layers
+        weights: list[Any] = list(scales)
+        if self.input_prior is not None:
+            weights[0] = 1.0
         return MoGP(
             [_prior(self.prior)] * self.hidden,
             self.activation,
-            weight_scale=scales,
+            weight_scale=weights,
             bias_scale=scales,
             input_prior=None if self.input_prior is None else _prior(self.input_prior),
             input_groups=None if self.input_prior is None else self.encoding_.groups,

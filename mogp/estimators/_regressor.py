@@ -32,6 +32,8 @@ class MoGPRegressor(RegressorMixin, Estimator):
         activation: the activation of the hidden layers, by name.
         likelihood: `"auto"` is `"gaussian"`; `"student_t"` for outliers, `"poisson"` for counts, or
             an `inference.Likelihood` for standardised targets.
+        sampler: `"gibbs"`, for one hidden layer and Gaussian noise, `"nuts"`, or `"auto"` for the
+            first where it can be had.
         num_jumps: the jumps kept in each hidden layer of the limit.
         num_warmup: the draws a chain for adaptation.
         num_samples: the draws a chain.

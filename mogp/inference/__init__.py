@@ -15,7 +15,7 @@ from mogp.inference._likelihoods import (
 from mogp.inference._posterior import Observed, Posterior, flattened, load_posterior
 from mogp.inference._predictive import Predictive
 from mogp.inference._scores import Scores, categorical, evaluate
-from mogp.inference.chains import calibrate, gibbs, nuts
+from mogp.inference.chains import calibrate, gibbs, nuts, sampler_for
 from mogp.inference.optimise import Fit, fit, per_parameter, wasserstein_flow
 from mogp.inference.sghmc import sghmc
 
@@ -46,6 +46,7 @@ __all__ = [
     "nuts",
     "per_parameter",
     "sample_parameters",
+    "sampler_for",
     "sghmc",
     "wasserstein_flow",
 ]

@@ -32,9 +32,10 @@ def setup(model=MODEL, likelihood=None, *, num_outputs=1, width=None, num_jumps=
     return setup_of(model, X, law, num_outputs, width, num_jumps, 2, method)
 
 
-def drawn_from(made):
-    drawn = Predictive(made.numpyro_model, num_samples=1)(jax.random.key(0), X)
-    return {name: value[0] for name, value in drawn.items() if name not in ("y", "outputs")}
+def drawn_from(made, num=None):
+    """Values of all sites; of many draws with an axis of them in front."""
+    drawn = Predictive(made.numpyro_model, num_samples=num or 1)(jax.random.key(0), X)
+    return {name: value if num else value[0] for name, value in drawn.items() if name not in ("y", "outputs")}
 
 
 # --- the density --------------------------------------------------------------------------------
@@ -47,10 +48,12 @@ def test_density_of_the_limit(method):
     made, law = setup(method=method), inference.Gaussian()
     values = drawn_from(made)
     assert values["weights0"].shape == ((3 if method == "dense" else 5), 1)
-    sites = {name: values[name] for name in ("gaps0", "nodes0", "noise_scale")}
+    named = "last_arrival0", "places0", "nodes0", "noise_scale"
+    sites = {name: values[name] for name in named}
     density, _ = util.log_density(made.numpyro_model, (X, Y[:, None]), {}, sites)
 
-    sizes = MODEL.priors[0].limit.levy.inverse_tail(jnp.cumsum(values["gaps0"]))
+    arrivals = jnp.sort(values["last_arrival0"] * jnp.append(values["places0"], 1.0))
+    sizes = MODEL.priors[0].limit.levy.inverse_tail(arrivals)
     np.testing.assert_allclose(values["node_variances0"], sizes, rtol=1e-12)
     rest = MODEL.priors[0].limit.levy.moment(1, sizes[-1])
     np.testing.assert_allclose(values["diffuse0"], rest, rtol=1e-12)
@@ -67,9 +70,25 @@ def test_density_of_the_limit(method):
     noise = float(values["noise_scale"])
     expected = stats.multivariate_normal(cov=kernel + noise**2 * np.eye(5)).logpdf(Y)
     expected += stats.norm.logpdf(values["weights0"]).sum()
-    expected += stats.norm.logpdf(values["biases0"]).sum() - np.sum(values["gaps0"])
+    expected += stats.norm.logpdf(values["biases0"]).sum()
+    expected += stats.gamma.logpdf(values["last_arrival0"], 3)  # the third, of three
     expected += law.noise_scale.log_prob(noise)
     np.testing.assert_allclose(density, expected, rtol=1e-9)
+
+
+@needs_x64
+def test_arrivals_are_those_of_a_poisson_process():
+    """Gaps between them are independent and exponential, and nodes go with their own variance."""
+    made = setup(method="dense")
+    values = {name: np.asarray(value) for name, value in drawn_from(made, 4000).items()}
+    arrivals = np.sort(values["last_arrival0"][:, None] * np.insert(values["places0"], 2, 1, 1))
+    gaps = np.diff(arrivals, axis=1, prepend=0)
+    for i in range(3):
+        assert stats.kstest(gaps[:, i], "expon").pvalue > 1e-3
+    assert np.abs(np.corrcoef(gaps.T) - np.eye(3)).max() < 0.06
+    largest = np.argmin(np.insert(values["places0"], 2, 1, 1), 1)
+    rows = np.take_along_axis(np.asarray(values["nodes0"]), largest[:, None, None], 1)[:, 0]
+    np.testing.assert_array_equal(rows[:, :1], values["weights0"][:, 0])
 
 
 class Flat(priors.Prior):
@@ -127,7 +146,7 @@ def test_nodes_that_the_data_do_not_see_follow_from_the_draw():
     values = drawn_from(made)
     one, again = (made.draw(values)[0] for _ in range(2))
     np.testing.assert_array_equal(one.weights[1], again.weights[1])
-    other, _ = made.draw(values | {"gaps0": values["gaps0"] * 1.1})
+    other, _ = made.draw(values | {"last_arrival0": values["last_arrival0"] * 1.1})
     assert np.all(one.weights[1] != other.weights[1])
     assert np.all(one.weights[0][3:] != other.weights[0][3:])
     np.testing.assert_array_equal(one.weights[0][:3], values["weights0"])
@@ -147,11 +166,11 @@ def test_rows_from_directions_and_norms_are_normal(size):
     assert stats.kstest((rows**2).sum(1), stats.chi2(size).cdf).pvalue > 1e-3
     if size > 2:
         norms = np.linalg.norm(np.asarray(drawn["g"]).reshape(-1, size), axis=1)
-        assert stats.kstest(np.log(norms), stats.norm(0, 0.1).cdf).pvalue > 1e-3
+        assert stats.kstest(np.log(norms), stats.norm(0, (2 * size) ** -0.5).cdf).pvalue > 1e-3
         law, at = Directions(size, norms.dtype), jnp.geomspace(0.7, 1.4, 9)
         direction = jax.random.normal(jax.random.key(1), (size,))
         value = law.log_prob(at[:, None] * unit(direction)[None]) + (size - 1) * jnp.log(at)
-        ratio = np.asarray(value) - stats.lognorm(0.1).logpdf(at)
+        ratio = np.asarray(value) - stats.lognorm((2 * size) ** -0.5).logpdf(at)
         np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
 
 

@@ -1,6 +1,6 @@
 """Posteriors by a Gibbs sampler, for one hidden layer and a Gaussian likelihood."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jax import Array
@@ -13,6 +13,7 @@ from mogp.inference._data import as_targets
 from mogp.inference._likelihoods import Gaussian, Likelihood, likelihood_of
 from mogp.inference._posterior import Posterior
 from mogp.inference.chains._gibbs_program import Gibbs
+from mogp.inference.chains._nuts import nuts
 from mogp.inference.chains._program import program_of
 from mogp.inference.chains._run import posterior_of
 from mogp.inference.chains._setup import check_model, check_scale, setup_of
@@ -29,8 +30,8 @@ def gibbs(
     num_jumps: int | Sequence[int] = 30,
     num_diffuse: int = 16,
     method: str | None = None,
-    num_warmup: int = 200,
-    num_samples: int = 500,
+    num_warmup: int = 100,
+    num_samples: int = 400,
     num_chains: int = 4,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 50,
@@ -57,7 +58,7 @@ def gibbs(
         width: as for `nuts`.
         num_jumps: as for `nuts`.
         num_diffuse: as for `nuts`.
-        method: as for `nuts`.
+        method: as for `nuts`; None chooses the one that takes less work.
         num_warmup: the draws a chain for adaptation, which are thrown away.
         num_samples: the draws a chain.
         num_chains: the number of independent chains. Each starts at the best of ten draws of the
@@ -118,6 +119,28 @@ def gibbs(
         checkpoint_every=checkpoint_every,
         progress=progress,
     )
+
+
+def sampler_for(
+    model: AbstractArchitecture, likelihood: str | Likelihood
+) -> Callable[..., Posterior]:
+    """The sampler that takes least time: `gibbs` where it serves, otherwise `nuts`.
+
+    Args:
+        model: a `MoGP`.
+        likelihood: of the observations.
+
+    Returns:
+        One of the two functions. Arguments that both have mean the same to both.
+
+    Example:
+        >>> from mogp import MoGP, inference, priors
+        >>> inference.sampler_for(MoGP([priors.Horseshoe()] * 2), "gaussian").__name__
+        'nuts'
+    """
+    check_model(model)
+    fast = model.depth == 1 and isinstance(likelihood_of(likelihood), Gaussian)
+    return gibbs if fast else nuts
 
 
 def check_one_layer(model: AbstractArchitecture, likelihood: Likelihood) -> None:
