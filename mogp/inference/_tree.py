@@ -118,7 +118,7 @@ def named_arrays(posterior: Any) -> tuple[dict[str, Array], dict[str, list[str]]
             if jumps.sizes.shape[-1]:
                 values[f"node_variances{i}"] = jumps.sizes
                 values[f"diffuse{i}"] = jumps.diffuse
-            dims |= {f"{name}{i}": [f"jump{i}"] for name in ("node_variances", "gaps")}
+            dims[f"node_variances{i}"] = [f"jump{i}"]
     else:
         arrays = eqx.filter(sources, trainable(sources))
         for path, array in jax.tree_util.tree_leaves_with_path(arrays):

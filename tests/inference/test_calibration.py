@@ -24,7 +24,10 @@ def test_ranks_of_what_made_the_data_are_uniform(width):
     )  # fmt: skip
     wanted = {"noise_scale", "weight_scale", "node_variances0", "output"}
     assert wanted <= set(ranks["quantity"].values)
-    assert ranks["rank"].shape == (30, 4 + (width is None))
+    assert ranks["rank"].shape == (
+        30,
+        4 + 2 * (width is None),
+    )  # the last arrival, and the sum of the others
     assert float(ranks["p_value"].min()) > 1e-3
 
 

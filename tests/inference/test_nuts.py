@@ -35,7 +35,11 @@ def setup(model=MODEL, likelihood=None, *, num_outputs=1, width=None, num_jumps=
 def drawn_from(made, num=None):
     """Values of all sites; of many draws with an axis of them in front."""
     drawn = Predictive(made.numpyro_model, num_samples=num or 1)(jax.random.key(0), X)
-    return {name: value if num else value[0] for name, value in drawn.items() if name not in ("y", "outputs")}
+    return {
+        name: value if num else value[0]
+        for name, value in drawn.items()
+        if name not in ("y", "outputs")
+    }
 
 
 # --- the density --------------------------------------------------------------------------------
@@ -235,7 +239,7 @@ def whole():
 
 def test_one_number_with_outliers_in_single_precision(whole):
     assert whole.sources.weights[1].shape == (2, 12, 1, 5)
-    assert whole.parameters["gaps0"].dtype == np.float32
+    assert whole.parameters["noise_scale"].dtype == np.float32
     assert all(np.isfinite(a).all() for a in arrays(whole).values())
     with jax.enable_x64(False):
         x, y = np.zeros((1, 1), np.float32), np.ones(1, np.float32)

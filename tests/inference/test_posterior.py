@@ -72,7 +72,7 @@ def of_numbers(model, build, method, width=None):
     law = inference.Gaussian()
     return inference.Posterior(
         stack(build), inference.Gaussian(noise), X, Y, inference.Observed(X, Y, method),
-        {"noise_scale": noise, "gaps0": jnp.ones((*SHAPE, 5))},
+        {"noise_scale": noise},
         {"diverging": np.array([[False, True, False]] * 2)},
         prior=lambda: {"noise_scale": jnp.ones(7), "y": jnp.zeros((7, 6, 1))},
         attrs=attrs(model, law, width=width, num_diffuse=2), key=jax.random.key(5),
@@ -135,7 +135,7 @@ def test_the_tree_follows_from_sources_and_data(case):
     assert tree.attrs["interrupted"] == 0
     if name == "limit":
         assert set(group.data_vars) == {
-            "noise_scale", "gaps0", "weights0", "biases0", "node_variances0", "diffuse0",
+            "noise_scale", "weights0", "biases0", "node_variances0", "diffuse0",
         }  # fmt: skip
         assert group["weights0"].dims == ("chain", "draw", "jump0", "input")
         assert group["weights0"].shape == (*SHAPE, 5, 1)  # not of the diffuse part

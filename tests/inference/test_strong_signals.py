@@ -81,17 +81,18 @@ def test_tree(of_line):
         "prior_predictive", "observed_data", "constant_data",
     }  # fmt: skip
     assert set(tree["posterior"].data_vars) == {
-        "weights0", "biases0", "gaps0", "node_variances0", "diffuse0", "noise_scale",
+        "weights0", "biases0", "node_variances0", "diffuse0", "noise_scale",
     }  # fmt: skip
     assert tree.posterior["weights0"].dims == ("chain", "draw", "jump0", "input")
     assert tree.posterior["node_variances0"].shape == (2, 30, 3)
     assert tree.posterior_predictive["y"].dims == ("chain", "draw", "row")
     assert tree.log_likelihood["y"].shape == (2, 30, 50)
-    assert tree.prior["gaps0"].shape == (1, 30, 3)
+    assert tree.prior["node_variances0"].shape == (1, 30, 3)
     assert tree["sample_stats"]["diverging"].shape == (2, 30)
-    arrivals = np.cumsum(tree.posterior["gaps0"].values.astype(float), -1)
-    sizes = MODEL.priors[0].limit.levy.inverse_tail(jnp.asarray(arrivals))
-    assert_close(tree.posterior["node_variances0"].values, sizes, 1e-5)
+    sizes = tree.posterior["node_variances0"].values.astype(float)
+    assert (np.diff(sizes) <= 0).all()
+    rest = MODEL.priors[0].limit.levy.moment(1, jnp.asarray(sizes[..., -1]))
+    assert_close(tree.posterior["diffuse0"].values, rest, 1e-5)
 
 
 def test_saved_and_loaded_is_the_same(of_line, tmp_path):
