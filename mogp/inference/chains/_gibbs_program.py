@@ -161,7 +161,8 @@ class Gibbs(Program):
         self, model: AbstractArchitecture, z: Values, values: Values
     ) -> tuple[str, Marks, Array]:
         """The site of the variances, what they are made of, and the variances of the values."""
-        factor, num = model.scales[1][0] ** 2, len(z["nodes0"])
+        factor, num, dtype = model.scales[1][0] ** 2, len(z["nodes0"]), z["nodes0"].dtype
+        fixed = Marks(jnp.zeros(0, dtype), lambda number: number, lambda number: number)
         if self.setup.width is not None and "node_variances0" in z:
             law = model.priors[0].at_width(num)
             transform = biject_to(law.support)
@@ -172,26 +173,26 @@ class Gibbs(Program):
 
             marks = Marks(z["node_variances0"], lambda n: factor * transform(n), log_prior)
             return "node_variances0", marks, jax.vmap(marks.variance)(marks.numbers)
-        none = Marks(jnp.zeros(0, z["nodes0"].dtype), lambda n: n, lambda n: n)
         if self.setup.width is not None:
-            return "", none, jnp.full(num, factor / num, z["nodes0"].dtype)
-        jumps, name = self.setup.num_jumps[0], ""
-        rest = values.get("diffuse0", layers_of(model)[0].location)
-        variances = jnp.full(num, factor * rest / max(num - jumps, 1), z["nodes0"].dtype)
-        if jumps:
-            last, levy = values["last_arrival0"], layers_of(model)[0].levy
-            variances = variances.at[jumps - 1].set(factor * levy.inverse_tail(last))
-        if jumps > 1:
-            name = "places0"
+            return "", fixed, jnp.full(num, factor / num, dtype)
+        jumps, layer = self.setup.num_jumps[0], layers_of(model)[0]
+        rest = values.get("diffuse0", layer.location) / max(num - jumps, 1)
+        variances = jnp.full(num, factor * rest, dtype)
+        if not jumps:
+            return "", fixed, variances
+        last = values["last_arrival0"]
+        variances = variances.at[jumps - 1].set(factor * layer.levy.inverse_tail(last))
+        if jumps == 1:
+            return "", fixed, variances
 
-            def variance(number: Array) -> Array:
-                return factor * levy.inverse_tail(last * jax.nn.sigmoid(number))
+        def variance(number: Array) -> Array:
+            return factor * layer.levy.inverse_tail(last * jax.nn.sigmoid(number))
 
-            none = Marks(
-                z[name], variance, lambda n: jax.nn.log_sigmoid(n) + jax.nn.log_sigmoid(-n)
-            )
-            variances = variances.at[: jumps - 1].set(variance(z[name]))
-        return name, none, variances
+        def log_logistic(number: Array) -> Array:
+            return jax.nn.log_sigmoid(number) + jax.nn.log_sigmoid(-number)
+
+        variances = variances.at[: jumps - 1].set(variance(z["places0"]))
+        return "places0", Marks(z["places0"], variance, log_logistic), variances
 
     # --- what nodes share -------------------------------------------------------------------------
 
