@@ -42,8 +42,8 @@ class Estimator(abc.ABC, BaseEstimator):
         likelihood: str | Likelihood = "auto",
         sampler: str = "auto",
         num_jumps: int = 30,
-        num_warmup: int = 100,
-        num_samples: int = 400,
+        num_warmup: int | None = None,
+        num_samples: int | None = None,
         num_chains: int = 4,
         checkpoint: str | Path | None = None,
         progress: bool = False,
@@ -73,6 +73,7 @@ class Estimator(abc.ABC, BaseEstimator):
         check_choice("sampler", self.sampler, ("auto", "gibbs", "nuts"))
         model = self._model()
         by_name = {"gibbs": inference.gibbs, "nuts": inference.nuts}
+        numbers: dict[str, Any] = {"num_warmup": self.num_warmup, "num_samples": self.num_samples}
         sample = by_name.get(self.sampler) or inference.sampler_for(model, law)
         self.posterior_ = sample(
             model,
@@ -82,11 +83,10 @@ class Estimator(abc.ABC, BaseEstimator):
             likelihood=law,
             width=self.width,
             num_jumps=self.num_jumps,
-            num_warmup=self.num_warmup,
-            num_samples=self.num_samples,
             num_chains=self.num_chains,
             checkpoint=self.checkpoint,
             progress=self.progress,
+            **{name: number for name, number in numbers.items() if number is not None},
         )
         return self
 

@@ -35,8 +35,9 @@ class MoGPRegressor(RegressorMixin, Estimator):
         sampler: `"gibbs"`, for one hidden layer and Gaussian noise, `"nuts"`, or `"auto"` for the
             first where it can be had.
         num_jumps: the jumps kept in each hidden layer of the limit.
-        num_warmup: the draws a chain for adaptation.
-        num_samples: the draws a chain.
+        num_warmup: the draws a chain for adaptation; None for as many as the sampler has by itself,
+            100 of Gibbs and 500 of NUTS.
+        num_samples: the draws a chain; None for 400 of Gibbs and 500 of NUTS.
         num_chains: the number of independent chains.
         checkpoint: a file to resume from if it exists, and to write to.
         progress: whether to show a progress bar.
