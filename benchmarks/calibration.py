@@ -1,8 +1,10 @@
 """Simulation-based calibration in full: 200 data sets a model, ranks by a χ² test.
 
     python benchmarks/calibration.py
+    python benchmarks/calibration.py --sampler gibbs
 
-Limit at one and two hidden layers, and finite networks, with unknown parameters: the p-value of
+Limit at one and two hidden layers, and finite networks, with unknown parameters, and with variances
+of the inputs: the p-value of
 each quantity, and the divergences among all draws. With as many tests as there are rows, the
 smallest p-value is expected near one over their number.
 """
@@ -23,6 +25,8 @@ CASES = {
     "limit, horseshoe, depth 2": (MoGP([priors.Horseshoe()] * 2, **SCALES), None),
     "network, horseshoe": (MoGP([priors.Horseshoe()], **SCALES), 5),
     "network, GBFRY": (MoGP([GBFRY], **SCALES), 5),
+    "limit, inputs": (MoGP([GBFRY], input_prior=priors.Horseshoe(), **SCALES), None),
+    "network, inputs": (MoGP([GBFRY], input_prior=priors.Horseshoe(), **SCALES), 5),
 }
 
 
@@ -31,6 +35,7 @@ def main() -> None:
     parser.add_argument("--replications", type=int, default=200)
     parser.add_argument("--case", choices=CASES, action="append", help="all without")
     parser.add_argument("--key", type=int, default=0, help="of the first case")
+    parser.add_argument("--sampler", choices=("nuts", "gibbs"), default="nuts")
     parser.add_argument("--single", action="store_true", help="in single precision")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", not options.single)
@@ -38,10 +43,12 @@ def main() -> None:
     for i, (name, (model, width)) in enumerate(CASES.items()):
         if options.case and name not in options.case:
             continue
+        if options.sampler == "gibbs" and model.depth > 1:
+            continue
         began = time.perf_counter()
         ranks = inference.calibrate(
             model, x, key=jax.random.key(options.key + i), width=width, num_jumps=4, num_diffuse=3,
-            num_replications=options.replications,
+            num_replications=options.replications, sampler=options.sampler,
         )  # fmt: skip
         values = ", ".join(f"{n} {p:.3f}" for n, p in ranks["p_value"].to_series().items())
         print(

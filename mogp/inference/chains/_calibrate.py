@@ -69,7 +69,7 @@ def calibrate(
 
     Returns:
         A data set with `rank` of dimensions `replication` and `quantity`: all unknown parameters,
-        the largest node variance of each layer, and the first output at the first input. `p_value`
+        the largest node variance of each layer and of the inputs, and the first output at the first input. `p_value`
         of each quantity is that of a χ² test of ten bins; `divergences` counts those of each
         replication.
 
@@ -150,7 +150,7 @@ def _ranks(truth: Values, drawn: Values) -> dict[str, np.ndarray]:
     parameters = [name for name, value in drawn.items() if value.ndim == 2]
     ranks = {name: _rank(truth[name], drawn[name]) for name in sorted(parameters)}
     for name in sorted(drawn):
-        if name.startswith("node_variances"):
+        if name.startswith(("node_variances", "input_variances")):
             ranks[name] = _rank(truth[name].max(-1), drawn[name].max(-1))
     return ranks
 
