@@ -69,9 +69,9 @@ def calibrate(
 
     Returns:
         A data set with `rank` of dimensions `replication` and `quantity`: all unknown parameters,
-        the largest node variance of each layer and of the inputs, and the first output at the first input. `p_value`
-        of each quantity is that of a χ² test of ten bins; `divergences` counts those of each
-        replication.
+        the largest node variance of each layer and of the inputs, and the first output at the first
+        input. `p_value` of each quantity is that of a χ² test of ten bins; `divergences` counts
+        those of each replication.
 
     Raises:
         ValueError: if an argument is outside its range.
