@@ -133,6 +133,9 @@ def sampler_for(
     Returns:
         One of the two functions. Arguments that both have mean the same to both.
 
+    Raises:
+        ValueError: if `model` is no `MoGP`, or the likelihood is not known.
+
     Example:
         >>> from mogp import MoGP, inference, priors
         >>> inference.sampler_for(MoGP([priors.Horseshoe()] * 2), "gaussian").__name__
