@@ -250,7 +250,7 @@ def experiment(given: dict[str, Any], *, name: str, out: Path, **options: Any) -
     ],
 )
 def fit(given: dict[str, Any], *, data: Path, test: Path | None, out: Path) -> None:
-    """Fit a table of your own: regression or classification by chains, with a report.
+    """Fit a table of your own: regression or classification by Markov chains, with a report.
 
     Says first what it understood of the table, a line a column. Writes report.html with its
     pictures, fit.json and posterior.nc, from which `mogp predict` works. A command that was
