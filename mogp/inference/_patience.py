@@ -125,20 +125,23 @@ def _chain(tree: Any, number: int) -> Any:
 
 def _kind(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     shapes = jax.tree.map(lambda a: (a.shape, a.dtype), arguments)
-    return str(shapes), tuple(sorted(options.items()))
+    # What is compiled follows these, too, whatever the arguments.
+    names = "enable_x64", "debug_nans", "default_matmul_precision", "default_device"
+    settings = str([getattr(jax.config, f"jax_{name}") for name in names])
+    return str(shapes), settings, tuple(sorted(options.items()))
 
 
 def _in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
     """The results of calls, as many at once as there are cores, waited for patiently."""
     results: dict[int, Any] = {}
     failed: list[BaseException] = []
-    todo = iter(range(len(calls)))
+    numbers = iter(range(len(calls)))
     lock = threading.Lock()
 
     def work() -> None:
         while not failed:
             with lock:
-                number = next(todo, None)
+                number = next(numbers, None)
             if number is None:
                 return
             try:

@@ -9,6 +9,7 @@ from oracles import needs_x64
 from scipy import stats
 
 from mogp import MoGP, inference, priors
+from mogp.inference._patience import PerChain
 from mogp.inference.chains._gibbs_program import Gibbs
 from mogp.inference.chains._nodes import Dense, LowRank, gain
 from mogp.inference.chains._setup import setup_of
@@ -232,3 +233,24 @@ def test_the_posterior_has_what_others_have(whole, tmp_path):
 def test_wrong_arguments_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         short(**change)
+
+
+@needs_x64
+def test_rounding_that_matters_is_told():
+    """Data without noise: moves in the low-rank form lose all digits, which was silent."""
+    x = np.linspace(-1, 1, 30)[:, None]
+    with pytest.warns(UserWarning, match="misjudged the log density .* Draw with nuts"):
+        inference.gibbs(
+            MoGP([priors.Horseshoe()], bias_scale=1.0), x, 2 * x[:, 0], key=jax.random.key(0),
+            method="low_rank", num_jumps=5, num_diffuse=3, num_warmup=60, num_samples=40,
+            num_chains=2, progress=False,
+        )  # fmt: skip
+
+
+def test_precisions_do_not_share_what_is_compiled():
+    """Settings of JAX that are not in the arguments change what is compiled."""
+    step = PerChain(lambda key: jax.random.normal(key, dtype=float))
+    keys = jax.random.split(jax.random.key(0), 2)
+    for wide, dtype in ((True, np.float64), (False, np.float32), (True, np.float64)):
+        with jax.enable_x64(wide):
+            assert step(keys).dtype == dtype

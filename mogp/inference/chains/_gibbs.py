@@ -1,22 +1,22 @@
 """Posteriors by a Gibbs sampler, for one hidden layer and a Gaussian likelihood."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mogp._arrays import as_inputs
-from mogp._checks import check_count, check_key
 from mogp.architecture import AbstractArchitecture
-from mogp.inference._data import as_targets
 from mogp.inference._likelihoods import Gaussian, Likelihood, likelihood_of
 from mogp.inference._posterior import Posterior
 from mogp.inference.chains._gibbs_program import Gibbs
 from mogp.inference.chains._nuts import nuts
-from mogp.inference.chains._program import program_of
 from mogp.inference.chains._run import posterior_of
-from mogp.inference.chains._setup import check_model, check_scale, setup_of
+from mogp.inference.chains._setup import check_model, problem_of
+
+_MOST_ROUNDING = 0.1  # of a log density, in nats: an error that acceptance does not feel
 
 
 def gibbs(
@@ -92,22 +92,12 @@ def gibbs(
         (20, 1)
     """
     check_model(model)
-    for name, value in (
-        ("num_warmup", num_warmup),
-        ("num_samples", num_samples),
-        ("num_chains", num_chains),
-        ("checkpoint_every", checkpoint_every),
-    ):
-        check_count(name, value)
-    check_key(key)
-    x, law = as_inputs("x", x), likelihood_of(likelihood)
-    check_one_layer(model, law)
-    targets = as_targets(law, y, x)
-    outputs = law.num_outputs(targets)
-    check_scale(model, targets)
-    setup = setup_of(model, x, law, outputs, width, num_jumps, num_diffuse, method, is_polar=False)
-    return posterior_of(
-        program_of(Gibbs, setup, num_warmup),
+    check_one_layer(model, likelihood_of(likelihood))
+    sizes = width, num_jumps, num_diffuse, method
+    setup, x, targets = problem_of(model, x, y, likelihood, *sizes, is_polar=False)
+    posterior = posterior_of(
+        Gibbs,
+        setup,
         x,
         targets,
         key=key,
@@ -119,6 +109,14 @@ def gibbs(
         checkpoint_every=checkpoint_every,
         progress=progress,
     )
+    worst = np.max(np.asarray(posterior.statistics["rounding_error"]), initial=0.0)
+    if not worst < _MOST_ROUNDING:
+        warnings.warn(
+            f"moves of nodes misjudged the log density by up to {worst:.2g}, from rounding: the "
+            "noise is very small beside the signal. Draw with nuts, or give a larger noise_scale",
+            stacklevel=2,
+        )
+    return posterior
 
 
 def sampler_for(

@@ -6,16 +6,13 @@ from pathlib import Path
 from jax import Array
 from jax.typing import ArrayLike
 
-from mogp._arrays import as_inputs
-from mogp._checks import check_between, check_count, check_key
+from mogp._checks import check_between, check_count
 from mogp.architecture import AbstractArchitecture
-from mogp.inference._data import as_targets
-from mogp.inference._likelihoods import Likelihood, likelihood_of
+from mogp.inference._likelihoods import Likelihood
 from mogp.inference._posterior import Posterior
 from mogp.inference.chains._nuts_program import Nuts
-from mogp.inference.chains._program import program_of
 from mogp.inference.chains._run import posterior_of
-from mogp.inference.chains._setup import check_model, check_scale, setup_of
+from mogp.inference.chains._setup import problem_of
 
 
 def nuts(
@@ -40,8 +37,8 @@ def nuts(
 ) -> Posterior:
     """Draw from the posterior of functions by the no-U-turn sampler, all chains at once.
 
-    Nodes, gaps between the arrival times of the jumps (the limit) or node variances (networks), and
-    all unknown parameters are drawn. With a Gaussian likelihood the weights behind the last hidden
+    Nodes, arrival times of the jumps (the limit) or node variances (networks), and all unknown
+    parameters are drawn. With a Gaussian likelihood the weights behind the last hidden
     layer are integrated out, given which the posterior is a mixture of Gaussian processes ([DW],
     Section 4). This is done in double precision, whatever that of the data, for kernel matrices of
     strong signals lose their noise in single precision; results are in the precision of `x`.
@@ -100,26 +97,13 @@ def nuts(
         >>> posterior.predict(x).mean().shape
         (20, 1)
     """
-    check_model(model)
-    for name, value in (
-        ("num_warmup", num_warmup),
-        ("num_samples", num_samples),
-        ("num_chains", num_chains),
-        ("max_tree_depth", max_tree_depth),
-        ("checkpoint_every", checkpoint_every),
-    ):
-        check_count(name, value)
+    check_count("max_tree_depth", max_tree_depth)
     check_between("target_accept", target_accept, 0, 1)
-    check_key(key)
-    x, law = as_inputs("x", x), likelihood_of(likelihood)
-    targets = as_targets(law, y, x)
-    outputs = law.num_outputs(targets)
-    if law.is_real:
-        check_scale(model, targets)
-    setup = setup_of(model, x, law, outputs, width, num_jumps, num_diffuse, method)
-
+    sizes = width, num_jumps, num_diffuse, method
+    setup, x, targets = problem_of(model, x, y, likelihood, *sizes, is_polar=True)
     return posterior_of(
-        program_of(Nuts, setup, num_warmup, target_accept, max_tree_depth),
+        Nuts,
+        setup,
         x,
         targets,
         key=key,

@@ -13,17 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mogp._checks import check_memory
+from mogp._checks import check_count, check_key, check_memory
 from mogp.inference._data import in_precision, precise, size_of
 from mogp.inference._identity import description, fingerprint, of_array
 from mogp.inference._patience import patiently
 from mogp.inference._posterior import Observed, Posterior
 from mogp.inference._runner import AbstractRun, run
-from mogp.inference.chains._program import Program
+from mogp.inference.chains._program import Program, program_of
+from mogp.inference.chains._setup import Setup
 
 _STUCK = (
-    "do not move, so that their draws say nothing of the posterior: it is too narrow for the step "
-    "size that they have found. Give x and y of mean 0 and standard deviation 1 and a noise_scale "
+    "do not move, so that their draws say nothing of the posterior: it is too narrow for their "
+    "steps. Give x and y of mean 0 and standard deviation 1 and a noise_scale "
     "that is not far below what the data have, more num_warmup, or double precision"
 )
 # Sites that follow from the functions of a posterior.
@@ -32,7 +33,8 @@ _OF_SAMPLER = re.compile(r"(nodes|last_arrival|places)\d+.*")  # what those are 
 
 
 def posterior_of(
-    program: Program,
+    kind: type[Program],
+    setup: Setup,
     x: Array,
     targets: Array,
     *,
@@ -45,8 +47,16 @@ def posterior_of(
     checkpoint_every: int,
     progress: bool,
 ) -> Posterior:
-    """The posterior of a sampler's draws; `settings` are those of the sampler alone."""
-    setup = program.setup
+    """The posterior of a sampler's draws; `settings` are those that only its program takes."""
+    for name, value in (
+        ("num_warmup", num_warmup),
+        ("num_samples", num_samples),
+        ("num_chains", num_chains),
+        ("checkpoint_every", checkpoint_every),
+    ):
+        check_count(name, value)
+    check_key(key)
+    program = program_of(kind, setup, num_warmup, *settings.values())
     by_chain, by_rest = jax.random.split(key)
     by_y, by_prior = jax.random.split(by_rest)
     settings = {
@@ -155,7 +165,9 @@ class _Run(AbstractRun):
     def shown(self, records: Any) -> dict[str, float]:
         z, statistics = records
         if standing(jax.tree.map(lambda a: np.swapaxes(a, 0, 1), z)).all():
-            raise FloatingPointError(f"all chains of {self.name} {_STUCK}")
+            sizes = statistics.get("step_size", [[]])[-1]
+            steps = ", ".join(f"{size:.1g}" for size in sizes) or "not of one size"
+            raise FloatingPointError(f"all chains of {self.name} {_STUCK} (steps: {steps})")
         diverging = statistics.get("diverging")
         return {} if diverging is None else {"divergences": float(diverging.sum())}
 

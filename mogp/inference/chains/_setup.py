@@ -10,13 +10,16 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
+from jax.typing import ArrayLike
 from numpyro.distributions import Distribution
 
 from mogp import limit
+from mogp._arrays import as_inputs
 from mogp._checks import check_choice, check_count, is_concrete
 from mogp.architecture import AbstractArchitecture
+from mogp.inference._data import as_targets
 from mogp.inference._hierarchy import sample_parameters
-from mogp.inference._likelihoods import Likelihood
+from mogp.inference._likelihoods import Likelihood, likelihood_of
 from mogp.inference.chains._polar import normal_rows, polar_rows
 from mogp.limit.layers import (
     LayerJumps,
@@ -238,7 +241,7 @@ def check_scale(model: AbstractArchitecture, y: Array) -> None:
             f"y has a standard deviation of {spread:.2g}, and functions of the prior are of size "
             f"{size:.2g} (the last layer's scales): y is taken for noise, or sampling is slow. "
             "Divide y by its standard deviation, or give weight_scale and bias_scale of its size",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -246,6 +249,24 @@ def check_model(model: Any) -> None:
     """Raise unless the model is a `MoGP`."""
     if not isinstance(model, AbstractArchitecture):
         raise ValueError(f"model must be a MoGP, such as MoGP([priors.Horseshoe()]), got {model!r}")
+
+
+def problem_of(
+    model: AbstractArchitecture,
+    x: Array,
+    y: ArrayLike,
+    likelihood: str | Likelihood,
+    *sizes: Any,
+    is_polar: bool,
+) -> tuple[Setup, Array, Array]:
+    """The Bayesian model, inputs and observations, checked; `sizes` are those of `setup_of`."""
+    check_model(model)
+    x, law = as_inputs("x", x), likelihood_of(likelihood)
+    targets = as_targets(law, y, x)
+    if law.is_real:
+        check_scale(model, targets)
+    outputs = law.num_outputs(targets)
+    return setup_of(model, x, law, outputs, *sizes, is_polar=is_polar), x, targets
 
 
 def setup_of(
