@@ -105,14 +105,16 @@ class PerChain:
         return SimpleNamespace(compile=lambda: self._ready.update({kind: lowered.compile()}))
 
     def __call__(self, first: Any, *others: Any, **options: Any) -> Any:
-        first, others = jax.tree.map(jnp.asarray, (first, others))
+        others = jax.tree.map(jnp.asarray, others)
         self.lower(first, *others, **options).compile()
         compiled = self._ready[_kind((first, *others), options)]
         if jax.default_backend() != "cpu":
             return compiled(first, *others)
-        chains = [(_chain(first, c), *others) for c in range(len(jax.tree.leaves(first)[0]))]
+        num = len(jax.tree.leaves(first)[0])
+        # In this thread, whose settings of precision others do not have.
+        chains = [(jax.tree.map(jnp.asarray, _chain(first, c)), *others) for c in range(num)]
         results = _in_threads(compiled, chains)
-        return jax.tree.map(lambda *each: jnp.stack(each), *results)
+        return jax.tree.map(_stacked, *results)
 
     def _mapped(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> Callable[..., Any]:
         axes = (0, *(None for _ in arguments[1:]))
@@ -121,6 +123,13 @@ class PerChain:
 
 def _chain(tree: Any, number: int) -> Any:
     return jax.tree.map(lambda a: a[number], tree)
+
+
+def _stacked(*each: Any) -> Any:
+    """Arrays in one; by NumPy, for which nothing is compiled, unless they are random keys."""
+    if jnp.issubdtype(each[0].dtype, jax.dtypes.prng_key):
+        return jnp.stack(each)
+    return np.stack([np.asarray(a) for a in each])
 
 
 def _kind(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:

@@ -5,9 +5,10 @@ copy through the same steps, and `mogp.inference` puts sampled jumps and weights
 """
 
 from mogp.limit._dense import gaussian_draws
+from mogp.limit._evidence import log_evidence
 from mogp.limit._gaussian import check_regime
 from mogp.limit._jumps import LayerJumps, NumJumps, draw_jumps, numbers_of_jumps
-from mogp.limit._linalg import cholesky
+from mogp.limit._linalg import cholesky, definite_cholesky, log_normal
 from mogp.limit._recursion import (
     Layer,
     Pair,
@@ -26,12 +27,15 @@ __all__ = [
     "Pair",
     "check_regime",
     "cholesky",
+    "definite_cholesky",
     "diffuse_step",
     "draw_jumps",
     "gaussian_draws",
     "gaussian_prefix",
     "input_pair",
     "layers_of",
+    "log_evidence",
+    "log_normal",
     "numbers_of_jumps",
     "precise_matmul",
     "skeleton",

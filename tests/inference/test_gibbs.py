@@ -10,10 +10,11 @@ from scipy import stats
 
 from mogp import MoGP, inference, priors
 from mogp.inference._patience import PerChain
+from mogp.inference.chains._evidence import Seen, Shares
 from mogp.inference.chains._gibbs_program import Gibbs
 from mogp.inference.chains._nodes import Dense, LowRank, gain
 from mogp.inference.chains._setup import setup_of
-from mogp.inference.chains._slices import elliptical, slice_along
+from mogp.inference.chains._slices import NUM_UNIFORMS, elliptical, slice_along
 
 SCALES = [dist.LogNormal(0.0, 0.5)] * 2
 X = np.random.default_rng(0).normal(size=(6, 2)).astype(jnp.result_type(float))
@@ -69,11 +70,13 @@ def chain(step, at, num=20_000):
 
 @pytest.mark.parametrize("width", [0.1, 1.0, 30.0])
 def test_slices_on_a_line_leave_a_gumbel_as_it_is(width):
-    """Neal (2003): steps out are limited, which leaves the law as it is for a width of any size."""
+    """Neal (2003): the law stays as it is for a width of any size."""
     law = lambda t: -t - jnp.exp(-t)  # noqa: E731
 
     def step(key, at):
-        return at + slice_along(key, lambda t: law(at + t), law(at), jnp.asarray(width))[0]
+        on_line = lambda t: (law(at + t), None)  # noqa: E731
+        uniforms = jax.random.uniform(key, (NUM_UNIFORMS,))
+        return at + slice_along(uniforms, on_line, on_line(0.0), jnp.asarray(width))[0]
 
     start, keys = jax.random.gumbel(jax.random.key(1), (3000,)), jax.random.key(2)
     moved = jax.vmap(step)(jax.random.split(keys, 3000), start)
@@ -86,7 +89,12 @@ def test_ellipses_draw_from_prior_times_likelihood():
     log_likelihood = lambda w: -jnp.sum((w - 2.0) ** 2)  # noqa: E731
 
     def step(key, at):
-        return elliptical(key, log_likelihood, at, log_likelihood(at))[0]
+        by_move, by_other = jax.random.split(key)
+        uniforms, other = (
+            jax.random.uniform(by_move, (NUM_UNIFORMS,)),
+            jax.random.normal(by_other, (1,)),
+        )
+        return elliptical(uniforms, other, log_likelihood, at, log_likelihood(at))[0]
 
     drawn = chain(step, jnp.zeros(1))[100::10, 0]
     assert stats.kstest(drawn, stats.norm(4 / 3, 3**-0.5).cdf).pvalue > 1e-3
@@ -120,6 +128,27 @@ def test_the_gain_of_a_node_is_the_difference_of_two_densities(kind):
     square, _ = last.along(jnp.asarray(values[:, 2]))
     inverse = np.linalg.inv(with_new - 1e-3 * np.outer(values[:, 2], values[:, 2]))
     np.testing.assert_allclose(square, values[:, 2] @ inverse @ values[:, 2], rtol=1e-8)
+
+
+@needs_x64
+@pytest.mark.parametrize("closed", [True, False])
+def test_the_evidence_in_two_steps(closed):
+    """As SciPy has it for the covariance, also of rows that are turned, with any shares."""
+    rng = np.random.default_rng(0)
+    points, rows, y = (jnp.asarray(rng.normal(size=s)) for s in ((9, 3), (4, 3), (9, 2)))
+    seen = Seen.of(model(), points, rows, y, closed=closed)
+    shares = Shares(jnp.array([0.3, 1.0, 0.2, 2.0, 0.1]), jnp.asarray(0.7), jnp.asarray(0.4))
+    columns = np.hstack([np.ones((9, 1)), np.maximum(points @ rows.T, 0)]) * np.array(shares.scales)
+    covariance = columns @ columns.T + 0.16 * np.eye(9)
+    if closed:
+        size = np.linalg.norm(points, axis=1)
+        angle = np.arccos(np.clip(points @ points.T / np.outer(size, size), -1, 1))
+        arc_cosine = np.sin(angle) + (np.pi - angle) * np.cos(angle)
+        covariance += 0.7 * np.outer(size, size) * arc_cosine / (2 * np.pi)
+    expected = stats.multivariate_normal(np.zeros(9), covariance).logpdf(y.T).sum()
+    for form in (seen, seen.turned()):
+        np.testing.assert_allclose(form.log_evidence(shares), expected, rtol=1e-9)
+    assert len(seen.turned().y) == (9 if closed else 5)
 
 
 @needs_x64
@@ -235,16 +264,35 @@ def test_wrong_arguments_are_named(change, message):
         short(**change)
 
 
+def straight_line(noise):
+    """Points on a line, of which the low-rank form loses digits."""
+    x = np.linspace(-1, 1, 30)[:, None]
+    return inference.gibbs(
+        MoGP([priors.Horseshoe()], bias_scale=1.0),
+        x,
+        2 * x[:, 0] + noise * np.random.default_rng(0).normal(size=30),
+        key=jax.random.key(0),
+        method="low_rank",
+        num_jumps=5,
+        num_diffuse=3,
+        num_warmup=60,
+        num_samples=40,
+        num_chains=2,
+        progress=False,
+    )
+
+
 @needs_x64
 def test_rounding_that_matters_is_told():
-    """Data without noise: moves in the low-rank form lose all digits, which was silent."""
-    x = np.linspace(-1, 1, 30)[:, None]
     with pytest.warns(UserWarning, match="misjudged the log density .* Draw with nuts"):
-        inference.gibbs(
-            MoGP([priors.Horseshoe()], bias_scale=1.0), x, 2 * x[:, 0], key=jax.random.key(0),
-            method="low_rank", num_jumps=5, num_diffuse=3, num_warmup=60, num_samples=40,
-            num_chains=2, progress=False,
-        )  # fmt: skip
+        straight_line(noise=1e-7)
+
+
+@needs_x64
+def test_without_noise_there_is_no_posterior():
+    """The density of the noise grows without bound at 0, where chains come to stand."""
+    with pytest.raises(FloatingPointError, match=r"do not move.* a noise_scale that is not far"):
+        straight_line(noise=0)
 
 
 def test_precisions_do_not_share_what_is_compiled():

@@ -1,5 +1,6 @@
 """A Gibbs sampler by slices of the model of a `Setup` with one hidden layer."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,19 +11,22 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from numpyro.distributions import biject_to
 from numpyro.distributions.transforms import ExpTransform
+from numpyro.infer.util import constrain_fn, potential_energy
 
 from mogp._arrays import scale_row
 from mogp.architecture import AbstractArchitecture
+from mogp.inference._likelihoods import Likelihood
+from mogp.inference.chains._evidence import Seen, Shares
 from mogp.inference.chains._nodes import Dense, LowRank, Marks, sweep
 from mogp.inference.chains._program import Program
 from mogp.inference.chains._setup import Setup, Values
-from mogp.inference.chains._slices import slice_along
+from mogp.inference.chains._slices import NUM_UNIFORMS, slice_along
 from mogp.limit.layers import layers_of, precise_matmul
 
 _DRAWS = 10  # of the prior, of which the best is the start
-# Widths of first intervals are three times the mean length of moves: that of a slice that is drawn
-# from evenly. The first width, 1 for logarithms and numbers of size 1, counts as so many moves.
-_LENGTHS, _PRIOR_MOVES = 3.0, 5
+# Widths of intervals are six times the mean length of moves: twice a slice drawn from evenly.
+# The first width, 2 for logarithms and numbers of size 1, counts as so many moves.
+_LENGTHS, _PRIOR_MOVES = 6.0, 5
 
 
 class State(NamedTuple):
@@ -88,23 +92,27 @@ class Gibbs(Program):
 
     def start_of_one(self, key: Array, x: Array, y: Array) -> State:
         by_draw, by_chain = jax.random.split(key)
-        draws = jax.vmap(lambda k: self.drawn(k, x, y))(jax.random.split(by_draw, _DRAWS))
-        energies = jax.lax.map(self.potential(x, y), draws)
+        potential = self.potential(x, y)
+
+        def drawn(key: Array) -> tuple[Values, Array]:
+            return (z := self.drawn(key, x, y)), potential(z)
+
+        draws, energies = jax.lax.map(drawn, jax.random.split(by_draw, _DRAWS))
         best = jnp.argmin(jnp.where(jnp.isfinite(energies), energies, jnp.inf))
         z = jax.tree.map(lambda a: a[best], draws)
         num, zero = len(self._lines(z, x, y).shared), jnp.zeros((), int)
-        lengths = jnp.full(num, _PRIOR_MOVES / _LENGTHS, x.dtype)
+        lengths = jnp.full(num, 2 * _PRIOR_MOVES / _LENGTHS, x.dtype)
         return State(z, energies[best], by_chain, zero, lengths, zero, jnp.zeros((), x.dtype))
 
     def sample_of_one(self, state: State, x: Array, y: Array) -> State:
         key, by_node, by_line = jax.random.split(state.key, 3)
-        potential = self.potential(x, y)
-        z, gained, tried = self._move_nodes(by_node, state.z, x, y)
-        energy = potential(z)
-        error = jnp.abs(state.potential_energy - energy - gained)
+        z, gained, tried = self._move_nodes(by_node, self._in_order(state.z), x, y)
+        known = self._known(z, x.dtype)
+        before = self._energy(z, known, x, y)
+        error = jnp.abs(state.potential_energy - before - gained)
         moves = jnp.minimum(state.done, self.num_warmup) + _PRIOR_MOVES
         widths = _LENGTHS * state.lengths / moves
-        z, energy, lengths, taken = self._move_shared(by_line, z, energy, widths, x, y)
+        z, energy, lengths, taken = self._move_shared(by_line, z, known[2], before, widths, x, y)
         adapts = state.done < self.num_warmup
         lengths = state.lengths + jnp.where(adapts, lengths, 0)
         return State(z, energy, key, state.done + 1, lengths, tried + taken, error)
@@ -116,34 +124,39 @@ class Gibbs(Program):
             "rounding_error": state.error,
         }
 
-    # --- nodes ----------------------------------------------------------------------------------
+    # --- the density in parts -----------------------------------------------------------------
 
-    def _move_nodes(self, key: Array, z: Values, x: Array, y: Array) -> tuple[Values, Array, Array]:
-        """New numbers, how much the logarithm of their density has grown, and moves tried."""
-        setup, rows = self.setup.given(y), z["nodes0"]
-        if not rows.size:
-            return z, jnp.zeros((), x.dtype), jnp.zeros((), int)
-        values = self.sites_of_one(x, y)(z)
-        model, likelihood = setup.parameters(values)
-        name, marks, variances = self._marks(model, z, values)
-        points, bias_scale = self._points(model, values, x), model.scales[1][1]
+    def _prior_energy(self, z: Values, dtype: Any) -> Array:
+        """Minus the logarithm of the density of unconstrained numbers without observations."""
+        return potential_energy(self.setup.unknowns, (dtype,), {}, z)
 
-        def values_of(row: Array) -> Array:
-            return model.activation(precise_matmul(points, row))
+    def _known(self, z: Values, dtype: Any) -> tuple[AbstractArchitecture, Likelihood, Values]:
+        """The model and likelihood of unconstrained numbers, and the values of all sites."""
+        values = constrain_fn(self.setup.unknowns, (dtype,), {}, z, return_deterministic=True)
+        return *self.setup.parameters(values), values
 
-        noise = jnp.asarray(likelihood.noise_scale, x.dtype)  # type: ignore[attr-defined]
-        if setup.is_dense:
-            kernel = setup.draw(values)[0].kernel(x)  # type: ignore[union-attr]
-            rest: Any = Dense.of(kernel + noise**2 * jnp.eye(len(x), dtype=x.dtype), y)
+    def _seen(self, model: AbstractArchitecture, values: Values, x: Array, y: Array) -> Seen:
+        names = [name for name in ("weights0", "biases0") if name in values]
+        rows = jnp.column_stack([values[name] for name in names])
+        points = self._points(model, values, x)
+        return Seen.of(model, points, rows, y, closed=self.setup.is_dense)
+
+    def _shares(
+        self, model: AbstractArchitecture, likelihood: Likelihood, values: Values
+    ) -> Shares:
+        (weight_scale, bias_scale), num = model.scales[1], len(values["weights0"])
+        dtype = values["weights0"].dtype
+        sizes, mass = values.get("node_variances0", jnp.zeros(0, dtype)), jnp.zeros((), dtype)
+        if self.setup.width is not None:
+            sizes = values.get("node_variances0", jnp.full(num, 1 / num, dtype))
         else:
-            nodes = scale_row(jax.vmap(values_of, out_axes=1)(rows), jnp.sqrt(variances))
-            ones = jnp.full((len(x), 1), bias_scale, x.dtype)
-            rest = LowRank.of(jnp.concatenate([ones, nodes], 1), noise, y)
-        new, numbers, grown, tried = sweep(key, rest, rows, variances, marks, values_of)
-        log_prior = jax.vmap(marks.log_prior)
-        change = jnp.sum(log_prior(numbers) - log_prior(marks.numbers))
-        gained = grown + change + (jnp.sum(rows**2) - jnp.sum(new**2)) / 2
-        return z | {"nodes0": new} | ({name: numbers} if name else {}), gained, tried
+            mass = jnp.asarray(values.get("diffuse0", layers_of(model)[0].location), dtype)
+            rest = num - len(sizes)
+            sizes = jnp.concatenate([sizes, jnp.full(rest, mass / max(rest, 1), dtype)])
+        bias = jnp.asarray(bias_scale, dtype)[None]
+        noise = jnp.asarray(likelihood.noise_scale, dtype)  # type: ignore[attr-defined]
+        scales = jnp.concatenate([bias, weight_scale * jnp.sqrt(sizes)])
+        return Shares(scales, weight_scale**2 * mass, noise)
 
     def _points(self, model: AbstractArchitecture, values: Values, x: Array) -> Array:
         """The inputs as the standard normal weights of a node meet them, its bias last."""
@@ -153,16 +166,40 @@ class Gibbs(Program):
         if "input_variances" in values:
             variances = values["input_variances"][self.setup.model.groups_of(size)]
         points = scale_row(x, weight_scale * jnp.sqrt(variances))
-        if values["nodes0"].shape[1] == size:
+        if "biases0" not in values:
             return points
         return jnp.concatenate([points, jnp.full((len(x), 1), bias_scale, x.dtype)], 1)
 
-    def _marks(
-        self, model: AbstractArchitecture, z: Values, values: Values
-    ) -> tuple[str, Marks, Array]:
-        """The site of the variances, what they are made of, and the variances of the values."""
-        factor, num, dtype = model.scales[1][0] ** 2, len(z["nodes0"]), z["nodes0"].dtype
-        fixed = Marks(jnp.zeros(0, dtype), lambda number: number, lambda number: number)
+    # --- nodes ----------------------------------------------------------------------------------
+
+    def _move_nodes(self, key: Array, z: Values, x: Array, y: Array) -> tuple[Values, Array, Array]:
+        """New numbers, how much the logarithm of their density has grown, and moves tried."""
+        rows = z["nodes0"]
+        if not rows.size:
+            return z, jnp.zeros((), x.dtype), jnp.zeros((), int)
+        model, likelihood, values = self._known(z, x.dtype)
+        seen, shares = self._seen(model, values, x, y), self._shares(model, likelihood, values)
+        points = self._points(model, values, x)
+
+        def values_of(row: Array) -> Array:
+            return model.activation(precise_matmul(points, row))
+
+        if self.setup.is_dense:
+            rest: Any = Dense.of(seen.covariance(shares), y)
+        else:
+            rest = LowRank.of(seen.features(shares), shares.noise, y)
+        name, marks = self._marks(model, z, values)
+        new, numbers, grown, tried = sweep(
+            key, rest, rows, shares.scales[1:] ** 2, marks, values_of
+        )
+        log_prior = jax.vmap(marks.log_prior)
+        change = jnp.sum(log_prior(numbers) - log_prior(marks.numbers))
+        gained = grown + change + (jnp.sum(rows**2) - jnp.sum(new**2)) / 2
+        return z | {"nodes0": new} | ({name: numbers} if name else {}), gained, tried
+
+    def _marks(self, model: AbstractArchitecture, z: Values, values: Values) -> tuple[str, Marks]:
+        """The site of the variances of nodes, and what they are made of."""
+        factor, num = model.scales[1][0] ** 2, len(z["nodes0"])
         if self.setup.width is not None and "node_variances0" in z:
             law = model.priors[0].at_width(num)
             transform = biject_to(law.support)
@@ -171,28 +208,19 @@ class Gibbs(Program):
                 size = transform(number)
                 return law.log_prob(size) + transform.log_abs_det_jacobian(number, size)
 
-            marks = Marks(z["node_variances0"], lambda n: factor * transform(n), log_prior)
-            return "node_variances0", marks, jax.vmap(marks.variance)(marks.numbers)
-        if self.setup.width is not None:
-            return "", fixed, jnp.full(num, factor / num, dtype)
-        jumps, layer = self.setup.num_jumps[0], layers_of(model)[0]
-        rest = values.get("diffuse0", layer.location) / max(num - jumps, 1)
-        variances = jnp.full(num, factor * rest, dtype)
-        if not jumps:
-            return "", fixed, variances
-        last = values["last_arrival0"]
-        variances = variances.at[jumps - 1].set(factor * layer.levy.inverse_tail(last))
-        if jumps == 1:
-            return "", fixed, variances
+            name = "node_variances0"
+            return name, Marks(z[name], lambda number: factor * transform(number), log_prior)
+        if "places0" not in z:
+            return "", Marks(jnp.zeros(0, z["nodes0"].dtype), lambda n: n, lambda n: n)
+        levy, last = layers_of(model)[0].levy, values["last_arrival0"]
 
         def variance(number: Array) -> Array:
-            return factor * layer.levy.inverse_tail(last * jax.nn.sigmoid(number))
+            return factor * levy.inverse_tail(last * jax.nn.sigmoid(number))
 
         def log_logistic(number: Array) -> Array:
             return jax.nn.log_sigmoid(number) + jax.nn.log_sigmoid(-number)
 
-        variances = variances.at[: jumps - 1].set(variance(z["places0"]))
-        return "places0", Marks(z["places0"], variance, log_logistic), variances
+        return "places0", Marks(z["places0"], variance, log_logistic)
 
     # --- what nodes share -------------------------------------------------------------------------
 
@@ -237,38 +265,106 @@ class Gibbs(Program):
             several[:, variances] = (moves[:, variances] != 0).all(1, keepdims=True)
         return _Lines(moves, np.array(weights), several)
 
-    def _ranks(self, z: Values) -> Array:
-        """The ranks of the nodes by size, from 0, which moves of what they share do not change."""
-        num = len(z["nodes0"])
-        arrivals = jnp.full(num, jnp.inf, z["nodes0"].dtype)
+    def _in_order(self, z: Values) -> Values:
+        """The same numbers with the nodes from the largest to the smallest, as functions have them.
+
+        What nodes share does not change their order.
+        """
         if "places0" in z:
-            arrivals = arrivals.at[: len(z["places0"])].set(z["places0"])
+            name, order = "places0", jnp.argsort(z["places0"])
         elif "node_variances0" in z:
-            arrivals = -z["node_variances0"]
-        return jnp.argsort(jnp.argsort(arrivals))
+            name, order = "node_variances0", jnp.argsort(-z["node_variances0"])
+        else:
+            return z
+        rows = z["nodes0"]
+        rows = jnp.concatenate([rows[order], rows[len(order) :]])
+        return z | {"nodes0": rows, name: z[name][order]}
+
+    def _is_light(self, lines: _Lines, z: Values) -> np.ndarray:
+        """Which lines change neither what nodes see nor, but for a factor, how much they count."""
+        free = {"weight_scale1", "bias_scale1", "last_arrival0", *self.setup.likelihood.unknown}
+        names = [name for name in self._shared(z) for _ in range(z[name].size)]
+        heavy = [not (n in free or n.startswith(("prior0.", "input_prior."))) for n in names]
+        return ~((lines.shared != 0) & heavy).any(1)
 
     def _move_shared(
-        self, key: Array, z: Values, energy: Array, widths: Array, x: Array, y: Array
+        self,
+        key: Array,
+        z: Values,
+        values: Values,
+        energy: Array,
+        widths: Array,
+        x: Array,
+        y: Array,
     ) -> tuple[Values, Array, Array, Array]:
         """New numbers, their energy, the lengths of the moves, and densities taken."""
-        potential, lines = self.potential(x, y), self._lines(z, x, y)
-        shared, unravel = ravel_pytree({name: z[name] for name in self._shared(z)})
-        if not len(lines.shared):
-            return z, energy, widths, jnp.zeros((), int)
-        num = len(z["nodes0"])
-        ranks = self._ranks(z)
+        kept = {n: values[n] for n in ("node_variances0", "diffuse0") if n in values}
+        lines, lengths = self._lines(z, x, y), jnp.zeros_like(widths)
+        is_light, taken = self._is_light(lines, z), jnp.zeros((), int)
+        for lightly, by_kind in zip((False, True), jax.random.split(key), strict=True):
+            at = np.flatnonzero(is_light == lightly)
+            if not len(at):
+                continue
+            some = _Lines(*(a[at] for a in lines))
+            density = self._density(z, x, y, None if lightly else kept)
+            z, energy, moved, tried = self._move_along(
+                by_kind, some, density, z, energy, widths[at]
+            )
+            lengths, taken = lengths.at[at].set(moved), taken + tried
+        return z, energy, lengths, taken
 
-        def log_uniform(key: Array, most: Array | int) -> Array:
+    def _energy(self, z: Values, known: Any, x: Array, y: Array) -> Array:
+        """Minus the logarithm of the density, as exact as can be."""
+        evidence = self._seen(known[0], known[2], x, y).log_evidence(self._shares(*known))
+        return self._prior_energy(z, x.dtype) - evidence
+
+    def _density(
+        self, z: Values, x: Array, y: Array, kept: Values | None
+    ) -> Callable[[Values], Array]:
+        """The logarithm of the density of numbers on lines from `z`.
+
+        Args:
+            z: unconstrained numbers.
+            x: inputs.
+            y: observations.
+            kept: the sizes of nodes, on lines that keep them; None on light lines.
+        """
+        model, _, values = self._known(z, x.dtype)
+        given = self._seen(model, values, x, y).turned()
+
+        def log_density(z: Values) -> Array:
+            model, likelihood, values = self._known(z, x.dtype)
+            values |= kept or {}
+            seen = given if kept is None else self._seen(model, values, x, y)
+            evidence = seen.quick_evidence(self._shares(model, likelihood, values))
+            return evidence - self._prior_energy(z, x.dtype)
+
+        return log_density
+
+    def _move_along(
+        self,
+        key: Array,
+        lines: _Lines,
+        log_density: Callable[[Values], Array],
+        z: Values,
+        energy: Array,
+        widths: Array,
+    ) -> tuple[Values, Array, Array, Array]:
+        """As `_move_shared`, along each of the lines in random order."""
+        z = self._in_order(z)
+        shared, unravel = ravel_pytree({name: z[name] for name in self._shared(z)})
+        ranks = jnp.arange(len(z["nodes0"]))
+
+        def log_uniform(uniform: Array, most: Array | int) -> Array:
             """A number from 1 to `most`, each power of two as likely as the next."""
-            return jnp.floor((most + 1) ** jax.random.uniform(key, dtype=energy.dtype))
+            return jnp.floor((most + 1) ** uniform)
 
         def move(carry: Any, one: Any) -> tuple[Any, Array]:
             shared, rows, energy, taken = carry
-            along, powers, several, width, key = one
-            by_node, by_input, by_slice = jax.random.split(key, 3)
-            held = log_uniform(by_node, num)
+            along, powers, several, width, uniforms = one
+            held = log_uniform(uniforms[0], len(ranks))
             shrunk = jnp.outer((ranks < held).astype(rows.dtype), powers)
-            count = log_uniform(by_input, jnp.sum(several))
+            count = log_uniform(uniforms[1], jnp.sum(several))
 
             def chosen(shared: Array) -> Array:
                 """The numbers that move: of several variances, the largest."""
@@ -280,21 +376,22 @@ class Gibbs(Program):
             def there(t: Array) -> tuple[Array, Array]:
                 return shared + t * along * moving, rows * jnp.exp(-t * shrunk)
 
-            def log_density(t: Array) -> Array:
+            def on_line(t: Array) -> tuple[Array, None]:
                 new, scaled = there(t)
-                value = potential(z | {"nodes0": scaled} | unravel(new))
-                # The way back must choose the same numbers.
-                same = jnp.all(chosen(new) == moving)
-                return jnp.where(same, -value - t * jnp.sum(shrunk), -jnp.inf)
+                value = log_density(z | {"nodes0": scaled} | unravel(new))
+                # The way back must choose the same numbers; without noise densities are infinite.
+                possible = jnp.all(chosen(new) == moving) & jnp.isfinite(value)
+                return jnp.where(possible, value - t * jnp.sum(shrunk), -jnp.inf), None
 
-            t, value, tried = slice_along(by_slice, log_density, -energy, width)
+            t, (value, _), tried = slice_along(uniforms[2:], on_line, (-energy, None), width)
             energy = -value - t * jnp.sum(shrunk)
             return (*there(t), energy, taken + tried), jnp.abs(t)
 
         by_order, by_move = jax.random.split(key)
-        order = jax.random.permutation(by_order, len(lines.shared))
-        arrays = [jnp.asarray(a, x.dtype)[order] for a in lines]
-        each = (*arrays, widths[order], jax.random.split(by_move, len(order)))
+        order = jax.random.permutation(by_order, len(widths))
+        arrays = [jnp.asarray(a, energy.dtype)[order] for a in lines]
+        uniforms = jax.random.uniform(by_move, (len(order), 2 + NUM_UNIFORMS), energy.dtype)
+        each = *arrays, widths[order], uniforms
         start = shared, z["nodes0"], energy, jnp.zeros((), int)
         (shared, rows, energy, taken), moved = jax.lax.scan(move, start, each)
         lengths = jnp.zeros_like(widths).at[order].set(moved)

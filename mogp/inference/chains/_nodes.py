@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.linalg import cho_solve, solve_triangular
 
-from mogp.inference.chains._slices import elliptical, slice_along
+from mogp.inference.chains._slices import NUM_UNIFORMS, elliptical, slice_along
 from mogp.limit.layers import cholesky, precise_matmul
 
-_WIDTH = 2.0  # of the first interval for a node's variance: unconstrained numbers are of size 1
+_SWEEPS = 2  # effective draws grow by a half over one, the time by a tenth
+_WIDTH = 6.0  # of the interval for a node's variance: twice what unconstrained numbers spread
 
 
 class Rest(Protocol):
@@ -134,7 +135,7 @@ def sweep(
     marks: Marks,
     values_of: Callable[[Array], Array],
 ) -> tuple[Array, Array, Array, Array]:
-    """One move of every node and of its variance, in random order.
+    """Two moves of every node and of its variance, in random order each time.
 
     Args:
         key: a random key.
@@ -150,10 +151,10 @@ def sweep(
     """
     num = len(marks.numbers)
 
-    def move(carry: Any, one: tuple[Array, Array]) -> tuple[Any, None]:
+    def move(carry: Any, one: tuple[Array, ...]) -> tuple[Any, None]:
         rest, rows, variances, numbers, grown, taken = carry
-        (j, key), row = one, rows[one[0]]
-        by_row, by_mark = jax.random.split(key)
+        j, by_row, other, by_mark = one
+        row = rows[j]
         before = values_of(row)
         rest = rest.without(j, before, variances[j])
 
@@ -161,18 +162,20 @@ def sweep(
             return gain(variances[j], *rest.along(values_of(row)))
 
         old = of_row(row)
-        row, tried = elliptical(by_row, of_row, row, old)
+        row, tried = elliptical(by_row, other, of_row, row, old)
         values = values_of(row)
         along = rest.along(values)
 
-        def of_mark(number: Array) -> Array:
-            return gain(marks.variance(number), *along) + marks.log_prior(number)
-
         def marked() -> tuple[Array, Array, Array]:
-            number, line = numbers[j], lambda t: of_mark(numbers[j] + t)
-            width = jnp.asarray(_WIDTH, old.dtype)
-            moved, _, tried = slice_along(by_mark, line, of_mark(number), width)
-            return number + moved, marks.variance(number + moved), tried
+            number, width = numbers[j], jnp.asarray(_WIDTH, old.dtype)
+
+            def of_mark(t: Array) -> tuple[Array, Array]:
+                variance = marks.variance(number + t)
+                return gain(variance, *along) + marks.log_prior(number + t), variance
+
+            here = gain(variances[j], *along) + marks.log_prior(number), variances[j]
+            moved, (_, variance), tried = slice_along(by_mark, of_mark, here, width)
+            return number + moved, variance, tried
 
         def kept() -> tuple[Array, Array, Array]:
             return numbers[j], variances[j], jnp.zeros((), tried.dtype)
@@ -186,9 +189,12 @@ def sweep(
         new = rows.at[j].set(row), variances.at[j].set(variance), numbers
         return (rest, *new, grown, taken + tried), None
 
-    by_order, by_move = jax.random.split(key)
-    order = jax.random.permutation(by_order, len(rows))
+    by_order, by_move, by_row = jax.random.split(key, 3)
+    orders = [jax.random.permutation(k, len(rows)) for k in jax.random.split(by_order, _SWEEPS)]
+    order = jnp.concatenate(orders)
+    uniforms = jax.random.uniform(by_move, (2, len(order), NUM_UNIFORMS), rows.dtype)
+    others = jax.random.normal(by_row, (len(order), rows.shape[1]), rows.dtype)
     start = rest, rows, variances, marks.numbers, jnp.zeros((), rows.dtype), jnp.zeros((), int)
-    keys = jax.random.split(by_move, len(rows))
-    (_, rows, _, numbers, grown, taken), _ = jax.lax.scan(move, start, (order, keys))
+    each = order, uniforms[0], others, uniforms[1]
+    (_, rows, _, numbers, grown, taken), _ = jax.lax.scan(move, start, each)
     return rows, numbers, grown, taken

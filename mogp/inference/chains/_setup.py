@@ -89,8 +89,8 @@ class Setup:
 
     def numpyro_model(self, x: Array, y: Array | None = None) -> None:
         """The NumPyro model; without `y`, `outputs` and observations `y` are drawn."""
-        model, likelihood = sample_parameters(self.model), self.likelihood.drawn()
-        source = self._source(model, self._sample(model, x.dtype, y is None))
+        model, likelihood, values = self.unknowns(x.dtype, outputs=y is None)
+        source = self._source(model, values)
         if y is None or not self.likelihood.is_conjugate:
             if self.is_dense and isinstance(source, limit.Path):
                 outputs = self._outputs(source.kernel(x))
@@ -102,6 +102,18 @@ class Setup:
             return
         given = likelihood.condition(source, x, y, self.method)
         numpyro.factor("log_marginal_likelihood", given.log_marginal_likelihood())
+
+    def unknowns(
+        self, dtype: Any, *, outputs: bool = False
+    ) -> tuple[AbstractArchitecture, Likelihood, Values]:
+        """Within a NumPyro model: the model and likelihood drawn, and what functions are made of.
+
+        Args:
+            dtype: of the numbers.
+            outputs: also weights of outputs that the observations integrate out.
+        """
+        model, likelihood = sample_parameters(self.model), self.likelihood.drawn()
+        return model, likelihood, self._sample(model, dtype, outputs)
 
     def parameters(self, values: Values) -> tuple[AbstractArchitecture, Likelihood]:
         """The model and the likelihood with numbers for all that is unknown."""
