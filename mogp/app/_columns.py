@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mogp._labels import label
 from mogp.app._reading import AS_FOUND, Format
 
 # What people and programs write for a missing value (pandas' list, and ?, -, -- and .).
@@ -134,14 +135,6 @@ def _column(column: pd.Series, kind: str | None, form: Format, source: str) -> C
 def _found(values: pd.Series, kind: str, gaps: pd.Series, text: pd.Series) -> Column:
     texts = tuple(dict.fromkeys(str(value) for value in text[gaps] if isinstance(value, str)))
     return Column(values, kind, int(gaps.sum()), texts)
-
-
-def label(value: Any) -> str:
-    """A value as text: whole numbers without a point, whatever type a file gave them."""
-    if isinstance(value, float | np.floating):
-        value = float(value)
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-    return (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()
 
 
 def numbers(text: pd.Series, form: Format) -> pd.Series:

@@ -40,6 +40,42 @@ def predicted_observed(
     tidy(ax, f"{label}, predicted mean and 90 % interval", f"{label}, observed")
 
 
+def residuals(ax: Axes, mean: np.ndarray, observed: np.ndarray, sd: np.ndarray, label: str) -> None:
+    """Observed less predicted, in predicted standard deviations; most lie between the lines."""
+    ax.scatter(mean, (observed - mean) / sd, s=14, color=BLUE)
+    for level, style in ((0, "-"), (-2, "--"), (2, "--")):
+        ax.axhline(level, color=GREY, linewidth=1, linestyle=style, zorder=1)
+    tidy(ax, f"{label}, predicted mean", "(observed - mean) / sd")
+
+
+def shares(ax: Axes, found: Mapping[str, Sequence[float]]) -> None:
+    """Mean shares with their intervals, the largest on top."""
+    names = list(found)[::-1]
+    mean, low, high = np.array([found[name] for name in names]).T
+    places = np.arange(len(names))
+    ax.hlines(places, low, high, color=BLUE, linewidth=2.2, alpha=0.35)
+    ax.scatter(mean, places, s=26, color=BLUE, zorder=3)
+    ax.set_yticks(places, names)
+    ax.set_ylim(-0.6, len(names) - 0.4)
+    ax.set_xlim(0, None)
+    tidy(ax, "share", "")
+
+
+def effect(ax: Axes, values: np.ndarray, draws: np.ndarray, name: str, label: str) -> None:
+    """Draws (num_draws, m) of averages at the values of a column, numbers or text."""
+    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    if values.dtype == object:
+        places = np.arange(len(values))
+        ax.vlines(places, low, high, color=BLUE, linewidth=2.2, alpha=0.35)
+        ax.scatter(places, draws.mean(0), s=26, color=BLUE, zorder=3)
+        ax.set_xticks(places, values, rotation=60 if max(map(len, values)) > 4 else 0)
+        ax.set_xlim(-0.6, len(values) - 0.4)
+    else:
+        ax.fill_between(values, low, high, color=BLUE, alpha=0.18, linewidth=0)
+        ax.plot(values, draws.mean(0), color=BLUE, linewidth=1.6)
+    tidy(ax, name, label)
+
+
 def confusion(
     ax: Axes, probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> None:

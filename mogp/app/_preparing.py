@@ -1,18 +1,18 @@
-"""The settings of a fit, and the rows of tables as numbers; mistakes of the user are found here."""
+"""The settings of a fit, and the rows of tables; mistakes of the user are found here."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 import pandas as pd
 
-from mogp import MoGP, inference
+from mogp import activations
 from mogp._checks import check_choice
 from mogp.app import _job, tables
+from mogp.estimators import MoGPClassifier, MoGPRegressor
+
+Estimator = MoGPRegressor | MoGPClassifier
 
 LIKELIHOODS = ("auto", "gaussian", "student_t", "bernoulli", "poisson", "categorical")
 
@@ -25,18 +25,22 @@ class Settings(_job.Settings):
         target: the column to predict.
         inputs: the columns to predict it from; None for all others.
         prior: the prior of node variances, as `mogp.priors.parse` reads it.
+        input_prior: that of the variances of the columns, which tells relevant ones from others;
+            none gives all inputs the same variance.
         hidden: the number of hidden layers.
         width: the number of nodes in each hidden layer; None for the limit of infinitely many.
         jumps: the number of jumps kept in each hidden layer of the limit.
         activation: the activation of the hidden layers.
         likelihood: that of the target: auto, gaussian, student_t, bernoulli, poisson, categorical.
             auto takes labels (text, true and false) as classes, and numbers as gaussian.
-        samples: the number of draws of each chain.
-        warmup: the number of draws of each chain before these, which are thrown away.
+        samples: the number of draws of each chain; None for as many as the sampler has by itself.
+        warmup: the number of draws of each chain before these, which are thrown away; None as
+            before.
         chains: the number of independent chains.
         test_fraction: the share of the rows held out, in [0, 1), where there is no file with test
             rows.
-        missing: what is done with rows that lack values: refuse the table, or drop the rows.
+        missing: what is done with rows that lack inputs: impute them (with an input that says
+            where), drop the rows, or refuse the table. Rows without a target are left out.
         folds: the number of parts of the training rows that are left out in turn, each with a fit
             of its own (K-fold cross-validation, exact where leave-one-out fails); 0 for none.
         seed: the seed of everything random.
@@ -44,30 +48,31 @@ class Settings(_job.Settings):
 
     Example:
         >>> from mogp.app.fits import Settings
-        >>> Settings("price", hidden=2).model().depth
+        >>> Settings("price", hidden=2).estimator(has_classes=False).hidden
         2
     """
 
     target: str
     inputs: tuple[str, ...] | None = None
     prior: str = "gbfry(alpha=0.5, tau=2)"
+    input_prior: str = "horseshoe"
     hidden: int = 1
     width: int | None = None
     jumps: int = 30
     activation: str = "relu"
     likelihood: str = "auto"
-    samples: int = 500
-    warmup: int = 500
+    samples: int | None = None
+    warmup: int | None = None
     chains: int = 4
     test_fraction: float = 0.2
-    missing: str = "refuse"
+    missing: str = "impute"
     folds: int = 0
     seed: int = 0
     form: tables.Format = tables.AS_FOUND
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.samples * self.chains < 25:
+        if self.samples is not None and self.samples * self.chains < 25:
             raise ValueError(
                 "samples must give at least 25 draws in all, which leave-one-out needs, got "
                 f"{self.samples} of each of {self.chains} chains"
@@ -75,48 +80,78 @@ class Settings(_job.Settings):
         check_choice("likelihood", self.likelihood, LIKELIHOODS)
         if not 0 <= self.test_fraction < 1:
             raise ValueError(f"test_fraction must be in [0, 1), got {self.test_fraction}")
-        check_choice("missing", self.missing, ("refuse", "drop"))
+        check_choice("missing", self.missing, ("impute", "drop", "refuse"))
         if self.folds != 0 and self.folds < 2:
             raise ValueError(f"folds must be 0, or at least 2, got {self.folds}")
-        self.model()
+        for text in (self.prior, self.input_prior):
+            if text != "none" or text is self.prior:
+                _job.parsed(text)
+        activations.get(self.activation)
 
     @property
     def has_classes(self) -> bool:
         """Whether the target is a label."""
         return self.likelihood in ("bernoulli", "categorical")
 
-    def model(self) -> MoGP:
-        """The model, whose scales of all layers are unknown, LogNormal(0, 1) a priori."""
-        layers = self.hidden + 1
-        scales = [dist.LogNormal(0.0, 1.0)] * layers
-        priors = [_job.parsed(self.prior)] * self.hidden
-        return MoGP(priors, self.activation, weight_scale=scales, bias_scale=scales)
+    def estimator(self, *, has_classes: bool, **change: Any) -> Estimator:
+        """The estimator of these settings, for numbers or for classes."""
+        arguments: dict[str, Any] = {
+            "prior": self.prior,
+            "input_prior": None if self.input_prior == "none" else self.input_prior,
+            "hidden": self.hidden,
+            "width": self.width,
+            "activation": self.activation,
+            "likelihood": self.likelihood,
+            "num_jumps": self.jumps,
+            "num_warmup": self.warmup,
+            "num_samples": self.samples,
+            "num_chains": self.chains,
+            "random_state": self.seed,
+        } | change
+        return (MoGPClassifier if has_classes else MoGPRegressor)(**arguments)
 
 
 class Rows(NamedTuple):
-    """Standardised rows: inputs (n, d), and targets (n,), which are numbers or classes."""
+    """Rows of a table: inputs as they are read, and targets, which are numbers or labels."""
 
-    x: jax.Array
+    x: pd.DataFrame
     y: np.ndarray
 
 
-def prepared(
-    settings: Settings, data: Path, test: Path | None
-) -> tuple[Settings, tables.Encoding, inference.Likelihood, Rows, Rows | None, list[str]]:
-    """Rows of the tables as numbers, the settings with a likelihood, and what was understood.
+class Prepared(NamedTuple):
+    """What a fit needs.
 
-    Mistakes are found here, before anything is written.
+    Attributes:
+        settings: with `likelihood` as it was chosen.
+        reading: of the columns.
+        estimator: which has learned how rows become numbers.
+        train: the training rows.
+        held_out: the test rows, if there are any.
+        lines: what was understood.
     """
+
+    settings: Settings
+    reading: tables.Reading
+    estimator: Estimator
+    train: Rows
+    held_out: Rows | None
+    lines: list[str]
+
+
+def prepared(settings: Settings, data: Path, test: Path | None) -> Prepared:
+    """Rows of the tables, and what was understood; nothing is drawn or written yet."""
     form, source, target = settings.form, str(data), settings.target
     frame = tables.raw(data, form)
     lines = list(frame.attrs["notes"])
     names = [n for n in frame if n != target] if settings.inputs is None else list(settings.inputs)
     names = list(dict.fromkeys(names))
+    if not names or target in names:
+        raise ValueError(f"inputs must be columns other than the target, got {names}")
     tables.check_columns(frame, [*names, target, *form.kinds], source)
     wanted = {"bernoulli": "text", "categorical": "text", "auto": None}
     kind = wanted.get(settings.likelihood, "number")
     columns = tables.understood(
-        frame, dict.fromkeys([*names, target]), {target: kind} if kind else {}, form, source
+        frame, [*names, target], {target: kind} if kind else {}, form, source
     )
     kinds = {name: tables.kind_of(column) for name, column in columns.items()}
     if settings.likelihood == "auto":
@@ -128,58 +163,67 @@ def prepared(
     lines += [column.line() for column in columns.values()]
     lines += [
         f"{name!r} is the same as the target in every row"
-        for name in names if columns[name].values.equals(columns[target].values)
-    ]  # fmt: skip
-    if settings.missing == "drop" and (gaps := tables.gaps(columns).any(axis=1)).any():
+        for name in names
+        if columns[name].values.equals(columns[target].values)
+    ]
+    if settings.missing == "refuse":
+        tables.check_complete(columns, frame, source)
+    gaps = tables.gaps(columns)
+    without = gaps[target] if settings.missing == "impute" else gaps.any(axis=1)
+    if without.any():
+        what = "a target" if settings.missing == "impute" else "values"
         lines.append(
-            f"{gaps.sum()} rows that lack values left out: {gaps.index[gaps][:10].tolist()}"
+            f"{without.sum()} rows that lack {what} left out: {tables.some(without.index[without])}"
         )
-        frame = frame[~gaps]
+        frame = frame[~without]
+    classes = None
+    if settings.has_classes:
+        labels_of = tables.understood(frame, [target], kinds, form, source)[target].values
+        classes = tables.classes_of(labels_of, source)
+        if settings.likelihood == "bernoulli" and len(classes) != 2:
+            raise ValueError(
+                f"likelihood bernoulli needs two classes, {target!r} has {len(classes)}: "
+                f"{list(classes)[:10]}"
+            )
+    reading = tables.Reading(tuple(names), target, kinds, classes, form)
     if test is not None:
         held_out = tables.raw(test, form)
     else:
-        labelled = [name for name in names if kinds[name] == "text"]
-        labelled += [target] * settings.has_classes
-        by, wanted_rows = target if settings.has_classes else None, settings.test_fraction
+        by = target if settings.has_classes else None
         frame, held_out = tables.split(
-            frame, wanted_rows, by=by, seed=settings.seed, keep=labelled
-        )  # fmt: skip
-        if few := round(wanted_rows * (len(frame) + len(held_out))) - len(held_out):
-            lines.append(f"{few} rows stay in training, which has no other row of their values")
-    encoding = tables.learn(
-        frame, target, names, classes=settings.has_classes, source=source, kinds=kinds, form=form,
-        standardise=settings.likelihood in ("gaussian", "student_t"),
-    )  # fmt: skip
-    if constant := [name for name in names if name not in encoding.columns]:
-        lines.append(f"left out, since they do not vary in the training rows: {constant}")
-    law = likelihood_of(settings, encoding)
-    lines.append(f"{len(frame)} training and {len(held_out)} test rows; {settings.likelihood}")
-
-    def encoded(frame: pd.DataFrame, source: str) -> Rows:
-        rows = Rows(jnp.asarray(encoding.inputs(frame, source)), encoding.targets(frame, source))
-        try:
-            law.targets(rows.y, len(rows.x))
-        except ValueError as error:
-            raise ValueError(f"{source}: target {target!r}: {error}") from None
-        return rows
-
-    rows = encoded(frame, source)
-    tested = encoded(held_out, str(test or data)) if len(held_out) else None
-    return settings, encoding, law, rows, tested, lines
-
-
-def likelihood_of(settings: Settings, encoding: tables.Encoding) -> inference.Likelihood:
-    """The likelihood, with the number of classes; the noise is HalfNormal(1) a priori."""
-    count = len(encoding.classes or ())
-    if settings.likelihood == "categorical":
-        return inference.Categorical(count)
-    if settings.likelihood == "bernoulli" and count != 2:
-        raise ValueError(
-            f"likelihood bernoulli needs two classes, {settings.target!r} has {count}: "
-            f"{list(encoding.classes or ())[:10]}"
+            frame, settings.test_fraction, by=by, seed=settings.seed, keep=[target] if by else []
         )
-    kinds = {
-        "gaussian": inference.Gaussian, "student_t": inference.StudentT,
-        "bernoulli": inference.Bernoulli, "poisson": inference.Poisson,
-    }  # fmt: skip
-    return kinds[settings.likelihood]()
+        few = round(settings.test_fraction * (len(frame) + len(held_out))) - len(held_out)
+        if few:
+            lines.append(f"{few} rows stay in training, which has no other row of their values")
+    train = rows_of(reading, frame, source)
+    estimator = settings.estimator(has_classes=classes is not None)
+    _learned(estimator, reading, train, source)
+    tested = rows_of(reading, held_out, str(test or data)) if len(held_out) else None
+    if tested is not None:
+        estimator.encoding_.inputs(tested.x)
+    lines += estimator.notes_
+    count = len(tested.y) if tested else 0
+    lines.append(f"{len(train.y)} training and {count} test rows; {settings.likelihood}")
+    return Prepared(settings, reading, estimator, train, tested, lines)
+
+
+def rows_of(reading: tables.Reading, frame: pd.DataFrame, source: str) -> Rows:
+    """The rows that have a target."""
+    targets = reading.targets(frame, source)
+    there = targets.notna()
+    return Rows(reading.inputs(frame[there], source), targets[there].to_numpy())
+
+
+def _learned(estimator: Estimator, reading: tables.Reading, train: Rows, source: str) -> None:
+    """Let an estimator learn how rows become numbers; what is wrong with them names the table."""
+    if len(train.y) < 2:
+        raise ValueError(f"{source} must have at least 2 training rows, got {len(train.y)}")
+    if reading.classes is None and np.ptp(train.y) == 0:
+        raise ValueError(
+            f"{source}: target {reading.target!r} must vary, is {train.y[0]:g} in all training rows"
+        )
+    try:
+        estimator.prepare(train.x, train.y)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
@@ -287,12 +288,15 @@ def predict(given: dict[str, Any], *, folder: Path, data: Path, out: Path) -> No
     if out.exists() or out.is_symlink():
         raise ValueError(f"out: {out} is there already; choose another name or remove it")
     result = fits.load(folder)
-    encoding = replace(result.encoding, form=replace(result.encoding.form, **given))
-    frame = tables.raw(data, encoding.form)
-    found = result._replace(encoding=encoding).predict(frame, str(data))
-    columns = tables.understood(frame, encoding.columns, encoding.kinds, encoding.form, str(data))
+    reading = replace(result.reading, form=replace(result.reading.form, **given))
+    frame = tables.raw(data, reading.form)
+    columns = tables.understood(frame, reading.columns, reading.kinds, reading.form, str(data))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        found = result._replace(reading=reading).predict(frame, str(data))
     tables.write(found, out)
-    _say(*frame.attrs["notes"], *(column.line() for column in columns.values()))
+    said = dict.fromkeys(str(each.message) for each in caught if each.category is UserWarning)
+    _say(*frame.attrs["notes"], *(column.line() for column in columns.values()), *said)
     _say(f"{out}: {len(frame)} rows")
 
 

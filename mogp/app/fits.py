@@ -2,24 +2,23 @@
 
 import hashlib
 import json
-import math
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
 from mogp import MoGP, inference
 from mogp.app import _job, tables
-from mogp.app._preparing import Rows, Settings, likelihood_of, prepared
-from mogp.inference import Posterior, Predictive
+from mogp.app._preparing import Estimator, Prepared, Rows, Settings, prepared
+from mogp.estimators import MoGPClassifier
 
-_BLOCK = 2000  # rows predicted at once: this bounds the memory of the draws
+_LEVELS = 0.05, 0.5, 0.95  # of the quantiles in predictions
 
 
 class Fit(NamedTuple):
@@ -27,15 +26,15 @@ class Fit(NamedTuple):
 
     Attributes:
         settings: with `likelihood` as it was chosen.
-        encoding: of the columns.
-        posterior: of the standardised problem.
-        record: what `fit.json` holds: settings, encoding, what was understood of the table, scores,
+        reading: of the columns.
+        estimator: which makes numbers of rows, and holds the posterior.
+        record: what `fit.json` holds: settings, reading, what was understood of the table, scores,
             convergence, failures, environment. None stands for a number that could not be had.
     """
 
     settings: Settings
-    encoding: tables.Encoding
-    posterior: Posterior
+    reading: tables.Reading
+    estimator: Estimator
     record: dict[str, Any]
 
     def predict(self, frame: pd.DataFrame, source: str = "the table") -> pd.DataFrame:
@@ -51,14 +50,28 @@ class Fit(NamedTuple):
             The rows have the index of `frame`.
 
         Raises:
-            ValueError: if columns are missing or hold what the training rows did not, or the draws
-                give no probabilities or finite numbers.
+            ValueError: if columns are missing or hold what they should not, or the draws give no
+                probabilities or finite numbers.
         """
-        x = self.encoding.inputs(frame, source)
-        blocks = [jnp.asarray(x[i : i + _BLOCK]) for i in range(0, max(len(x), 1), _BLOCK)]
-        key = jax.random.key(self.settings.seed)
-        found = [predictions(self.posterior.predict(b), self.encoding, key=key) for b in blocks]
-        return pd.concat(found).set_axis(frame.index, axis=0)
+        return self.predictions(self.reading.inputs(frame, source))
+
+    def predictions(self, x: pd.DataFrame) -> pd.DataFrame:
+        """`predict` of inputs as `reading` has them."""
+        if isinstance(self.estimator, MoGPClassifier):
+            shares, classes = self.shares(x), self.reading.classes or ()
+            best = np.array(classes, object)[shares.argmax(1)]
+            columns = {f"p_{name}": shares[:, k] for k, name in enumerate(classes)}
+            return pd.DataFrame({"class": best} | columns, index=x.index)
+        mean, sd, quantiles = self.estimator.predict(x, return_std=True, quantiles=_LEVELS)
+        names = [f"q{100 * level:02.0f}" for level in _LEVELS]
+        table = {"mean": mean, "sd": sd} | dict(zip(names, quantiles.T, strict=True))
+        return pd.DataFrame(table, index=x.index)
+
+    def shares(self, x: pd.DataFrame) -> np.ndarray:
+        """Probabilities (n, classes) of the classes in the order of the reading."""
+        assert isinstance(self.estimator, MoGPClassifier)
+        places = [list(self.estimator.classes_).index(name) for name in self.reading.classes or ()]
+        return self.estimator.predict_proba(x)[:, places]
 
 
 def fit(
@@ -87,31 +100,36 @@ def fit(
         ValueError: if the data do not fit the settings, or `out` is not empty or not writable.
         KeyboardInterrupt: after Ctrl-C; the same call goes on.
     """
-    from mogp.app import report
+    from mogp.app import baselines, report
 
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise ValueError(f"out: {out} is there already; choose another folder or remove it")
     out = out.resolve()
     work = out.with_name(f".{out.name}.part")
-    settings, encoding, law, train, held_out, lines = prepared(settings, data, test)
-    _check_room(settings, encoding, train)
+    task = prepared(settings, data, test)
+    settings, reading, estimator, train, held_out, lines = task
+    _check_room(settings, estimator, train)
     for line in lines:
         say(line)
     _job.mark(work)
     with _job.resumable(work):
-        key = jax.random.key(settings.seed)
+        start = time.perf_counter()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            posterior = _sampled(settings, law, train, key, work / "nuts.ckpt", progress)
+            _sampled(estimator, train, work / "nuts.ckpt", progress)
         failures = [str(each.message) for each in caught if each.category is UserWarning]
+        posterior = estimator.posterior_
         record = {
             "command": "mogp fit",
             "data": str(data),
             "understood": lines,
-            "rows": {"training": len(train.x), "test": len(held_out.x) if held_out else 0},
+            "rows": {"training": len(train.y), "test": len(held_out.y) if held_out else 0},
             "settings": asdict(settings),
-            "encoding": encoding.to_json(),
+            "reading": reading.to_json(),
             "model": _size(settings, posterior),
+            "draws": {name: posterior.attrs.get(name) for name in ("sampler", "num_warmup")}
+            | {"num_chains": posterior.shape[0], "num_samples": posterior.shape[1]},
+            "seconds": time.perf_counter() - start,
             "scores": {"loo": None},
             "convergence": None,
             "failures": failures,
@@ -121,29 +139,30 @@ def fit(
         folder.mkdir(exist_ok=True)
         for part in folder.glob(".*.part.*"):  # of a killed command
             part.unlink()
-        posterior.save(folder / "posterior.nc")
+        estimator.save(folder / "posterior.nc")
         _write_sealed(folder, record)
-        loo = _attempt(failures, "leave-one-out", lambda: inference.leave_one_out(posterior))
-        scores = {"loo": _in_units(loo, encoding)}
+        scores = {"loo": _attempt(failures, "leave-one-out", estimator.leave_one_out)}
         if held_out is not None:
-            tested = _attempt(
-                failures,
-                "the scores of the test rows",
-                lambda: posterior.evaluate(*held_out, key=key),
-            )
-            scores["test"] = _in_units(tested, encoding)
+            what = "the scores of the test rows"
+            scores["test"] = _attempt(failures, what, lambda: estimator.evaluate(*held_out))
+            what = "the scores of other models"
+            others = _attempt(failures, what, lambda: baselines.scores(task, estimator))
+            record["baselines"] = others or {}
         if settings.folds:
-            options = settings, law, train, work, progress
-            scores["folds"] = _in_units(
-                _attempt(failures, "K-fold", lambda: _left_out(*options)), encoding
-            )
-        found = _attempt(failures, "convergence", lambda: inference.convergence(posterior, train.x))
-        record |= {"scores": scores, "convergence": found, "failures": failures}
-        result = Fit(settings, encoding, posterior, _job.plain(record))
+            what = "K-fold"
+            scores["folds"] = _attempt(failures, what, lambda: _left_out(task, work, progress))
+        relevance = _attempt(failures, "relevance", lambda: _relevance(estimator, reading))
+        found = _attempt(
+            failures, "convergence", lambda: inference.convergence(posterior, posterior.x)
+        )
+        record |= {"scores": scores, "convergence": found, "relevance": relevance}
+        record |= {"failures": failures}
+        result = Fit(settings, reading, estimator, _job.plain(record))
         _attempt(
-            result.record["failures"], "the report",
+            result.record["failures"],
+            "the report",
             lambda: report.write(folder, result, train, held_out),
-        )  # fmt: skip
+        )
         _write_sealed(folder, result.record)
         folder.replace(out)
     _job.remove_checkpoints(work)
@@ -151,19 +170,11 @@ def fit(
     return result
 
 
-def _sampled(
-    settings: Settings, law: inference.Likelihood, train: Rows, key: jax.Array, checkpoint: Path,
-    progress: bool,
-) -> Posterior:  # fmt: skip
-    model = settings.model()
-    sample = inference.sampler_for(model, law)
-    return _job.finished(
-        sample(
-            model, train.x, train.y, key=key, likelihood=law, width=settings.width,
-            num_jumps=settings.jumps, num_warmup=settings.warmup, num_samples=settings.samples,
-            num_chains=settings.chains, checkpoint=checkpoint, progress=progress,
-        )
-    )  # fmt: skip
+def _sampled(estimator: Estimator, train: Rows, checkpoint: Path, progress: bool) -> None:
+    """Fit an estimator, unless that was interrupted."""
+    estimator.set_params(checkpoint=checkpoint, progress=progress)
+    _job.finished(estimator.fit(train.x, train.y).posterior_)
+    estimator.set_params(checkpoint=None, progress=False)
 
 
 def _attempt(failures: list[str], what: str, function: Callable[[], Any]) -> Any:
@@ -181,24 +192,32 @@ def _attempt(failures: list[str], what: str, function: Callable[[], Any]) -> Any
         return None
 
 
-def _left_out(
-    settings: Settings, law: inference.Likelihood, train: Rows, work: Path, progress: bool
-) -> dict[str, float]:
+def _left_out(task: Prepared, work: Path, progress: bool) -> dict[str, float]:
     """K-fold cross-validation: scores of each part of the rows by a fit to all others."""
-    num, y = len(train.x), np.asarray(train.y)
+    (settings, reading, _, train, *_), num = task, len(task.train.y)
     order = np.random.default_rng(settings.seed).permutation(num)
     values = np.empty(num)
     for k, rows in enumerate(np.array_split(order, min(settings.folds, num))):
         others = np.setdiff1d(order, rows)
-        posterior = _sampled(
-            settings, law, Rows(train.x[others], y[others]),
-            jax.random.fold_in(jax.random.key(settings.seed), k), work / f"nuts{k}.ckpt", progress,
-        )  # fmt: skip
-        values[rows] = -np.asarray(posterior.predict(train.x[rows]).log_density(y[rows]))
+        seed = (settings.seed + 1 + k) % 2**32
+        estimator = settings.estimator(has_classes=reading.classes is not None, random_state=seed)
+        part = Rows(train.x.iloc[others], train.y[others])
+        _sampled(estimator, part, work / f"nuts{k}.ckpt", progress)
+        values[rows] = -estimator.log_density(train.x.iloc[rows], train.y[rows])
     return {"nll": float(values.mean()), "se": float(values.std() / np.sqrt(num))}
 
 
-def _size(settings: Settings, posterior: Posterior) -> str:
+def _relevance(estimator: Estimator, reading: tables.Reading) -> dict[str, list[float]] | None:
+    """Mean share, and 5 % and 95 % quantiles, of the columns, the most relevant first."""
+    if estimator.input_prior is None:
+        return None
+    draws = estimator.relevance_draws()
+    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    found = zip(reading.columns, np.stack([draws.mean(0), low, high], 1).tolist(), strict=True)
+    return dict(sorted(found, key=lambda each: -each[1][0]))
+
+
+def _size(settings: Settings, posterior: inference.Posterior) -> str:
     """How wide the fitted network is, in words; infinitely wide is said only of what is."""
     if settings.width:
         return f"width {settings.width}"
@@ -211,21 +230,24 @@ def _size(settings: Settings, posterior: Posterior) -> str:
     return f"{text}, approximated: {nodes} random nodes stand for the rest of {which}"
 
 
-def _check_room(settings: Settings, encoding: tables.Encoding, train: Rows) -> None:
+def _check_room(settings: Settings, estimator: Estimator, train: Rows) -> None:
     """Raise if the draws, or the features of the rows in all chains, would not fit in memory."""
-    classes = len(encoding.classes or ())
+    classes = len(estimator.classes_) if isinstance(estimator, MoGPClassifier) else 1
     width = settings.width or settings.jumps + 16
     plain = MoGP([_job.parsed("iid")] * settings.hidden)
+    inputs = len(estimator.encoding_.means)
     _job.check_room(
         "the draws",
-        lambda key: plain.network(train.x.shape[1], max(1, classes), width, key=key),
-        settings.chains * (settings.samples + 8),
+        lambda key: plain.network(inputs, classes, width, key=key),
+        settings.chains * ((settings.samples or 500) + 8),
         "smaller --width, --jumps, --samples or --chains",
     )
     _job.check_room(
-        "the features of all rows", lambda _: jnp.zeros((len(train.x), width)), settings.chains,
+        "the features of all rows",
+        lambda _: jnp.zeros((len(train.y), width)),
+        settings.chains,
         "fewer rows, or smaller --width, --jumps or --chains",
-    )  # fmt: skip
+    )
 
 
 def _write_sealed(folder: Path, record: dict[str, Any]) -> None:
@@ -267,72 +289,24 @@ def load(folder: Path) -> Fit:
             raise ValueError(f"{draws} was altered since it was written (its checksum is wrong)")
         given = record["settings"]
         inputs = None if given["inputs"] is None else tuple(given["inputs"])
-        encoding = tables.Encoding.from_json(record["encoding"])
-        settings = Settings(**given | {"inputs": inputs, "form": encoding.form})
-        law = likelihood_of(settings, encoding)
+        reading = tables.Reading.from_json(record["reading"])
+        settings = Settings(**given | {"inputs": inputs, "form": reading.form})
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError, OSError) as error:
         reason = (
             f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         )
         raise ValueError(f"{path} is not the record of a fit: {reason[:300]}") from None
+    estimator = settings.estimator(has_classes=reading.classes is not None)
     try:
-        posterior = inference.load_posterior(draws, settings.model(), likelihood=law)
+        estimator.restore(draws)
     except Exception as error:  # whatever is behind a damaged netCDF file
         raise ValueError(f"{draws} cannot be read: {' '.join(str(error).split())[:300]}") from None
-    if posterior.x.shape[1] != len(encoding.means):
-        raise ValueError(
-            f"{draws} has {posterior.x.shape[1]} inputs, the encoding in {path} gives "
-            f"{len(encoding.means)}"
-        )
-    return Fit(settings, encoding, posterior, record)
+    labels = list(getattr(estimator, "classes_", []))
+    if tuple(estimator.feature_names_in_) != reading.columns or (
+        sorted(labels) != sorted(reading.classes or ())
+    ):
+        raise ValueError(f"{draws} has other columns or classes than {path}")
+    return Fit(settings, reading, estimator, record)
 
 
-def predictions(
-    predictive: Predictive, encoding: tables.Encoding, *, key: jax.Array
-) -> pd.DataFrame:
-    """Predictions as a table: the columns of `Fit.predict`.
-
-    Args:
-        predictive: of standardised rows.
-        encoding: of the columns.
-        key: a random key, for the simulated observations behind `sd` and the quantiles.
-    """
-    mean = np.asarray(predictive.mean())
-    if encoding.classes is not None:
-        shares = class_shares(mean)
-        whole = np.abs(shares.sum(1) - 1).max(initial=0) < 1e-3  # false for NaN, too
-        if shares.shape[1] != len(encoding.classes) or not whole or shares.min(initial=0) < -1e-6:
-            raise ValueError("the draws give no probabilities of the classes: they are damaged")
-        best = np.array(encoding.classes)[shares.argmax(1)]
-        columns = {f"p_{name}": shares[:, k] for k, name in enumerate(encoding.classes)}
-        return pd.DataFrame({"class": best} | columns)
-    draws = np.asarray(predictive.sample(key=key))[..., 0]
-    if not (np.isfinite(mean).all() and np.isfinite(draws).all()):
-        raise ValueError(
-            "the predictions are not finite: rows are too far from the training rows, or the draws "
-            "are damaged"
-        )
-    low, median, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=0)
-    columns = {"q05": low, "q50": median, "q95": high}
-    return pd.DataFrame(
-        {"mean": encoding.in_units(mean[:, 0]), "sd": encoding.target_scale * draws.std(0)}
-        | {name: encoding.in_units(values) for name, values in columns.items()}
-    )
-
-
-def class_shares(mean: np.ndarray) -> np.ndarray:
-    """Probabilities (n, classes) of all classes, where `mean` may be those of the second of two."""
-    return np.concatenate([1 - mean, mean], axis=1) if mean.shape[1] == 1 else mean
-
-
-def _in_units(scores: dict[str, float] | None, encoding: tables.Encoding) -> Any:
-    """Scores of standardised observations in the units of the target; None where there are none."""
-    if scores is None:
-        return None
-    scale = encoding.target_scale
-    units: dict[str, Callable[[float], float]] = {"nll": lambda v: v + math.log(scale)}
-    units |= dict.fromkeys(("rmse", "crps"), lambda v: v * scale)
-    return {k: units[k](value) if k in units else value for k, value in scores.items()}
-
-
-__all__ = ["Fit", "Rows", "Settings", "class_shares", "fit", "load", "predictions"]
+__all__ = ["Fit", "Rows", "Settings", "fit", "load"]

@@ -8,8 +8,8 @@ from string import Template
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,7 +17,8 @@ from mogp import plots
 from mogp._files import whole_file
 from mogp.app import _figures, _job
 from mogp.app._job import plural
-from mogp.app.fits import Fit, Rows, class_shares, predictions
+from mogp.app.fits import Fit, Rows
+from mogp.estimators import MoGPRegressor
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -43,9 +44,15 @@ $body
 </html>
 """)
 
+_MOST_EFFECTS, _MOST_BARS = 6, 20  # columns, the most relevant
+
 _CAPTIONS = {
     "predictions": "What the posterior predicts.",
+    "relevance": "How much each column matters: mean share and 90 % interval.",
+    "effects": "What the most relevant columns do to the mean, all others as they are in the rows: "
+    "mean and 90 % interval of partial dependence.",
     "calibration": "Whether its probabilities are right.",
+    "residuals": "What is left of the observations, which should show no pattern.",
     "chains": "Whether the chains agree: draws in order, and the ranks of each chain's draws.",
     "unknowns": "What the data say of the unknown scales: prior and posterior.",
 }
@@ -79,7 +86,7 @@ def write(folder: Path, fit: Fit, train: Rows, held_out: Rows | None) -> None:
         )
     parts = [f'<p class="warning">{escape(text)}</p>' for text in warnings_of(fit.record)]
     parts += _tables(fit.record)
-    title = escape(f"{fit.encoding.target} from {Path(fit.record['data']).name}")
+    title = escape(f"{fit.reading.target} from {Path(fit.record['data']).name}")
     page = _PAGE.substitute(title=title, body="\n".join(parts + pictures))
     with whole_file(folder / "report.html") as part:
         part.write_text(page, encoding="utf-8")
@@ -133,13 +140,14 @@ def warnings_of(record: dict[str, Any]) -> list[str]:
 
 
 def _tables(record: dict[str, Any]) -> list[str]:
-    settings, rows = record["settings"], record["rows"]
+    settings, rows, draws = record["settings"], record["rows"], record["draws"]
     intro = (
         f"{rows['training']} training and {rows['test']} test rows. "
         f"{plural(settings['hidden'], 'hidden layer')}: {record['model']}; "
         f"{settings['activation']}, prior {settings['prior']}, likelihood "
-        f"{settings['likelihood']}; {settings['chains']} chains of {settings['samples']} draws "
-        f"after {settings['warmup']}. {summary(record)[-1]}, over the unknowns below and the "
+        f"{settings['likelihood']}; {draws['num_chains']} chains of {draws['num_samples']} draws "
+        f"after {draws['num_warmup']} by {draws['sampler']}, {record['seconds']:.0f} seconds. "
+        f"{summary(record)[-1]}, over the unknowns below and the "
         "function at 20 rows."
     )
     names = {"test": "test", "loo": "leave-one-out", "folds": "K-fold"}
@@ -154,6 +162,28 @@ def _tables(record: dict[str, Any]) -> list[str]:
          _number(row["r_hat"], ".3f"), _number(row["ess"], ".0f")]
         for name, row in (record["convergence"] or {"unknowns": {}})["unknowns"].items()
     ]  # fmt: skip
+    others = [
+        [name, *(_number(row[k]) for k in row if k not in ("gain", "gain_se")),
+         f"{_number(row['gain'], '.3g')} ± {_number(row['gain_se'], '.2g')}"]
+        for name, row in record.get("baselines", {}).items()
+    ]  # fmt: skip
+    measure = "rmse" if settings["likelihood"] not in ("bernoulli", "categorical") else "accuracy"
+    beside = [
+        "<h3>Beside simple models, on the test rows</h3>",
+        _table(["model", "nll", measure, "gain of this fit over it"], others),
+        "<p>The gain is the mean difference of log p(y), in nats, with its standard error: above 0 "
+        "this fit predicts better. linear is Bayesian ridge or logistic regression, boosting is "
+        "scikit-learn's histogram gradient boosting, both with their defaults.</p>",
+    ]
+    shares = [
+        [name, *(f"{100 * share:.0f} %" for share in row)]
+        for name, row in (record.get("relevance") or {}).items()
+    ]
+    matters = [
+        "<h2>What matters</h2>",
+        _table(["column", "share", "5 %", "95 %"], shares[:_MOST_BARS]),
+        "<p>The share of a column is its part of the variance of what the first layer sees.</p>",
+    ]
     understood = "".join(f"<li>{escape(line)}</li>" for line in record["understood"])
     return [
         f"<p>{escape(intro)}</p>",
@@ -163,6 +193,8 @@ def _tables(record: dict[str, Any]) -> list[str]:
         "<p>nll is the mean of −log p of an observation, in nats, and se its standard error; bad "
         "is the share of rows whose leave-one-out weights cannot be trusted; all scores are in the "
         "units of the target.</p>",
+        *(beside if others else []),
+        *(matters if len(shares) > 1 else []),
         "<h2>Unknowns</h2>",
         "<p>In standardised units, where inputs and a real target have standard deviation 1.</p>",
         _table(["", "mean", "sd", "5 %", "95 %", "R̂", "ESS"], unknown),
@@ -178,31 +210,58 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 def _drawn(fit: Fit, train: Rows, held_out: Rows | None) -> dict[str, Callable[[], Figure]]:
     """What draws each picture."""
-    encoding, key = fit.encoding, jax.random.key(fit.settings.seed)
+    reading, estimator = fit.reading, fit.estimator
     x, y = held_out or train
     where = f"{len(y)} {'test' if held_out else 'training'} rows"
+    is_numbers = isinstance(estimator, MoGPRegressor)
+    label = _plain(reading.target)
 
     def predicted() -> Figure:
         figure, (ax,) = _one(where)
-        if encoding.classes is not None:
-            shares = class_shares(np.asarray(fit.posterior.predict(x).mean()))
-            _figures.confusion(ax, shares, y, [_plain(name) for name in encoding.classes])
-        elif x.shape[1] == 1:
-            _along(ax, fit, train, held_out, key)
+        if reading.classes is not None:
+            names = [_plain(name) for name in reading.classes]
+            _figures.confusion(ax, fit.shares(x), _places(fit, y), names)
+        elif _is_one_number(train.x):
+            _along(ax, fit, train, held_out)
         else:
-            ends = _band(predictions(fit.posterior.predict(x), encoding, key=key))
-            label = _plain(encoding.target)
-            _figures.predicted_observed(ax, *ends, encoding.in_units(y), label)
+            _figures.predicted_observed(ax, *_band(fit.predictions(x)), y, label)
         return figure
 
     def calibration() -> Figure:
         figure, (ax,) = _one(where)
-        predictive = fit.posterior.predict(x)
-        if encoding.classes is not None:
-            plots.reliability(class_shares(np.asarray(predictive.mean())), y, ax=ax)
+        if isinstance(estimator, MoGPRegressor):
+            draws, key = estimator.sample(x), jax.random.key(fit.settings.seed)
+            plots.rank_histogram(draws, y, key=key, ax=ax)
         else:
-            draws = np.asarray(predictive.sample(key=key))[..., 0]
-            plots.rank_histogram(draws, y, key=jax.random.fold_in(key, 1), ax=ax)
+            plots.reliability(fit.shares(x), _places(fit, y), ax=ax)
+        return figure
+
+    def residuals() -> Figure:
+        figure, (ax,) = _one(where)
+        table = fit.predictions(x)
+        _figures.residuals(ax, table["mean"].to_numpy(), y, table["sd"].to_numpy(), label)
+        return figure
+
+    def relevance() -> Figure:
+        found = fit.record["relevance"]
+        figure, axes = plots.panels(1, 1, (6.4, 0.8 + 0.32 * min(len(found), _MOST_BARS)))
+        shown = dict(list(found.items())[:_MOST_BARS])
+        _figures.shares(axes[0, 0], {_plain(name): share for name, share in shown.items()})
+        return figure
+
+    def effects() -> Figure:
+        names = list(fit.record["relevance"])[:_MOST_EFFECTS]
+        columns = min(3, len(names))
+        rows = -(-len(names) // columns)
+        figure, axes = plots.panels(rows, columns, (3.2 * columns, 0.4 + 2.5 * rows))
+        for ax in axes.flat[len(names) :]:
+            ax.remove()
+        for ax, name in zip(axes.flat, names, strict=False):
+            values, draws = estimator.effect(train.x, name)
+            last = (reading.classes or ("",))[-1]
+            shown = 0 if is_numbers else list(estimator.classes_).index(last)
+            of = label if is_numbers else f"P({_plain(last)})"
+            _figures.effect(ax, values, draws[..., shown], _plain(name), of)
         return figure
 
     def chains() -> Figure:
@@ -229,10 +288,22 @@ def _drawn(fit: Fit, train: Rows, held_out: Rows | None) -> dict[str, Callable[[
                 ax.legend_ = None
         return figure
 
-    return {
-        "predictions": predicted, "calibration": calibration, "chains": chains,
-        "unknowns": unknowns,
-    }  # fmt: skip
+    pictures: dict[str, Callable[[], Figure]] = {"predictions": predicted}
+    if fit.record.get("relevance") and len(reading.columns) > 1:
+        pictures |= {"relevance": relevance, "effects": effects}
+    pictures |= {"calibration": calibration}
+    if is_numbers:
+        pictures |= {"residuals": residuals}
+    return pictures | {"chains": chains, "unknowns": unknowns}
+
+
+def _places(fit: Fit, y: np.ndarray) -> np.ndarray:
+    """Labels as places among the classes."""
+    return pd.Index(fit.reading.classes or ()).get_indexer(y)
+
+
+def _is_one_number(x: pd.DataFrame) -> bool:
+    return len(x.columns) == 1 and bool(pd.api.types.is_numeric_dtype(x.iloc[:, 0]))
 
 
 def _one(title: str) -> tuple[Figure, list[Axes]]:
@@ -250,27 +321,24 @@ def _band(table: Any) -> tuple[np.ndarray, np.ndarray]:
     return table["mean"].to_numpy(), table[["q05", "q95"]].to_numpy().T
 
 
-def _along(ax: Axes, fit: Fit, train: Rows, held_out: Rows | None, key: jax.Array) -> None:
+def _along(ax: Axes, fit: Fit, train: Rows, held_out: Rows | None) -> None:
     """Along the only input, a tenth of its range beyond the training rows."""
-    encoding = fit.encoding
-    low, high = float(train.x.min()), float(train.x.max())
+    (name,) = train.x
+    low, high = float(train.x[name].min()), float(train.x[name].max())
     margin = 0.1 * (high - low)
-    grid = jnp.linspace(low - margin, high + margin, 200, dtype=train.x.dtype)
-
-    def in_units(x: Any) -> np.ndarray:
-        return encoding.means[0] + encoding.scales[0] * np.asarray(x, float).ravel()
-
+    grid = np.linspace(low - margin, high + margin, 200)
     rows = {"training rows": train} | ({"test rows": held_out} if held_out else {})
-    points = {name: (in_units(r.x), encoding.in_units(r.y)) for name, r in rows.items()}
-    ends = _band(predictions(fit.posterior.predict(grid[:, None]), encoding, key=key))
-    _figures.band(ax, in_units(grid), *ends, points)
-    plots.tidy(ax, _plain(encoding.columns[0]), _plain(encoding.target))
+    points = {what: (r.x[name].to_numpy(), r.y) for what, r in rows.items()}
+    ends = _band(fit.predictions(pd.DataFrame({name: grid})))
+    _figures.band(ax, grid, *ends, points)
+    plots.tidy(ax, _plain(name), _plain(fit.reading.target))
 
 
 def _unknowns(fit: Fit, group: str) -> dict[str, np.ndarray]:
     """Draws (chains, draws) of the scalar unknowns."""
-    data = fit.posterior.data[group]
-    names = (name for name, v in fit.posterior.parameters.items() if v.ndim == 2)
+    posterior = fit.estimator.posterior_
+    data = posterior.data[group]
+    names = (name for name, v in posterior.parameters.items() if v.ndim == 2)
     return {name: np.asarray(data[name]) for name in names}
 
 

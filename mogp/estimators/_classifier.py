@@ -1,11 +1,11 @@
 """Classification of a table."""
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from mogp import inference
 from mogp.estimators._estimator import Estimator
@@ -52,26 +52,22 @@ class MoGPClassifier(ClassifierMixin, Estimator):
         (30, 2)
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Fit the model.
-
-        Args:
-            X: a data frame, or an array of numbers of shape (n, n_features), NaN for gaps.
-            y: labels of any kind, of shape (n,).
-
-        Raises:
-            ValueError: if shapes disagree, no column varies, or there are fewer than two classes.
-        """
-        frame = self._frame(X, reset=True)
-        if y is None:
-            raise ValueError("requires y to be passed, but the target y is None")
+    def _learn_targets(self, y: Any) -> np.ndarray:
         labels = column_or_1d(y, warn=True)
-        check_consistent_length(frame, labels)
         check_classification_targets(labels)
         self.classes_, places = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y must have at least 2 classes, got 1 class: {self.classes_[0]!r}")
-        return self._fit(frame, places, self._law())
+        return places
+
+    def _known_targets(self, y: Any) -> np.ndarray:
+        places = np.searchsorted(self.classes_, y).clip(0, len(self.classes_) - 1)
+        if (self.classes_[places] != np.asarray(y)).any():
+            raise ValueError(f"y has labels other than the classes {self.classes_[:10]}")
+        return places
+
+    def _means_in_units(self, means: np.ndarray) -> np.ndarray:
+        return _shares(means)
 
     def _law(self) -> Likelihood:
         count = len(self.classes_)
@@ -93,8 +89,7 @@ class MoGPClassifier(ClassifierMixin, Estimator):
         """Probabilities of the classes, of shape (n, num_classes)."""
 
         def shares(predictive: Predictive) -> np.ndarray:
-            mean = np.asarray(predictive.mean(), float)
-            return (np.concatenate([1 - mean, mean], 1) if mean.shape[1] == 1 else mean).T
+            return _shares(np.asarray(predictive.mean(), float)).T
 
         found = self._over_blocks(X, shares).T
         whole = np.abs(found.sum(1) - 1).max(initial=0) < 1e-3  # false for NaN, too
@@ -114,9 +109,7 @@ class MoGPClassifier(ClassifierMixin, Estimator):
             ValueError: if a label is none of `classes_`.
         """
         check_is_fitted(self)
-        places = np.searchsorted(self.classes_, y).clip(0, len(self.classes_) - 1)
-        if (self.classes_[places] != np.asarray(y)).any():
-            raise ValueError(f"y has labels other than the classes {self.classes_[:10]}")
+        places = self._known_targets(y)
         return np.log(self.predict_proba(X)[np.arange(len(places)), places])
 
     def _state(self) -> dict[str, Any]:
@@ -128,3 +121,8 @@ class MoGPClassifier(ClassifierMixin, Estimator):
     def _take(self, state: dict[str, Any]) -> None:
         super()._take(state)
         self.classes_ = np.array(state["classes"], np.dtype(state["dtype"]))
+
+
+def _shares(mean: np.ndarray) -> np.ndarray:
+    """Probabilities (…, classes) of all classes, from those of the second where there are two."""
+    return np.concatenate([1 - mean, mean], -1) if mean.shape[-1] == 1 else mean

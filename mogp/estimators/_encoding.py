@@ -8,6 +8,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from mogp._labels import in_order, label, places_of
+
 # Each value of a column of text is an input; beyond these, the rarest share one.
 _MOST_LEVELS = 20
 OTHER = "(other)"
@@ -144,7 +146,7 @@ def learn(frame: pd.DataFrame) -> tuple[Encoding, np.ndarray, list[str]]:
     if not parts:
         raise ValueError("no input varies in the training rows")
     columns = [(name, column) for name, part in parts for column in part.T]
-    means, scales = zip(*(_moments(column, name) for name, column in columns), strict=True)
+    means, scales = zip(*(moments(column, name) for name, column in columns), strict=True)
     encoding = Encoding(names, levels, tuple(gaps), means, scales)
     inputs, filled = encoding.inputs(frame)
     return encoding, inputs, notes + filled
@@ -176,54 +178,6 @@ def numbers_of(values: pd.Series) -> np.ndarray:
             f"{values.index[row]}"
         )
     return found
-
-
-def label(value: Any) -> str:
-    """A value as text: whole numbers without a point, whatever type a file gave them."""
-    if isinstance(value, float | np.floating):
-        value = float(value)
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-    return (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()
-
-
-def places_of(values: pd.Series, levels: Sequence[str]) -> np.ndarray:
-    """Where in the levels the value of each row is, however it is typed: 1, 01, 1.0 are the same.
-
-    -1 stands for a value that is not among them.
-    """
-    texts = values.map(label)
-    places = pd.Index(levels).get_indexer(texts)
-    alike = dict(zip(map(_meaning, levels), range(len(levels)), strict=True))
-    missed = np.flatnonzero(places < 0)
-    places[missed] = [alike.get(_meaning(text), -1) for text in texts.iloc[missed]]
-    return places
-
-
-def in_order(texts: Sequence[str]) -> list[str]:
-    """Different texts in the order of numbers if all are numbers, and of letters otherwise.
-
-    Raises:
-        ValueError: if two of them mean the same number.
-    """
-    found = sorted(set(texts))
-    meanings = [_meaning(text) for text in found]
-    if len(set(meanings)) < len(found):
-        alike = [t for t, m in zip(found, meanings, strict=True) if meanings.count(m) > 1]
-        raise ValueError(f"values {alike[:5]} mean the same; write them alike")
-    if all(isinstance(meaning, float) for meaning in meanings):
-        return [text for _, text in sorted(zip(meanings, found, strict=True))]
-    return found
-
-
-def _meaning(text: str) -> float | str:
-    """A number, if the text is one; true and false in any case."""
-    try:
-        value = float(text) if "_" not in text else math.nan
-    except ValueError:
-        value = math.nan
-    if value == value:
-        return value
-    return text.lower() if text.lower() in ("true", "false") else text
 
 
 def _levels(values: pd.Series, notes: list[str]) -> tuple[str, ...]:
@@ -275,7 +229,7 @@ def _varies(numbers: np.ndarray) -> bool:
         return bool(np.ptp(numbers) > _CONSTANT * np.abs(numbers).max())
 
 
-def _moments(values: np.ndarray, name: str) -> tuple[float, float]:
+def moments(values: np.ndarray, name: str) -> tuple[float, float]:
     """Mean and standard deviation, unless single precision then mixes up what differs."""
     values = values[~np.isnan(values)]
     with np.errstate(over="ignore", invalid="ignore"):

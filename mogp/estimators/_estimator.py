@@ -17,14 +17,17 @@ import pandas as pd
 from jax.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from mogp import MoGP, inference, priors
 from mogp._checks import check_choice, check_count
+from mogp._labels import in_order, label
 from mogp.estimators import _encoding
 from mogp.estimators._encoding import Encoding
 from mogp.inference import Likelihood, Predictive
 
+KEY = 0  # of the observations that quantiles and scores are taken from: the same at each call
+_NUM_VALUES = 20  # of a column that an effect is taken at
 _BLOCK = 2000  # rows predicted at once: this bounds the memory of the draws
 
 
@@ -66,19 +69,26 @@ class Estimator(abc.ABC, BaseEstimator):
 
     # --- fitting ----------------------------------------------------------------------------------
 
-    def _fit(self, frame: pd.DataFrame, y: np.ndarray, law: Likelihood) -> Self:
-        """Draw from the posterior, given checked rows and targets as the likelihood has them."""
-        self.encoding_, x, self.notes_ = _encoding.learn(frame)
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the model: `prepare`, then draws from the posterior.
+
+        Args:
+            X: a data frame, or an array of numbers of shape (n, n_features), NaN for gaps.
+            y: targets, as the class says.
+
+        Raises:
+            ValueError: if shapes disagree, no column varies, or targets are impossible.
+        """
+        x, targets = self.prepare(X, y)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        check_choice("sampler", self.sampler, ("auto", "gibbs", "nuts"))
-        model = self._model()
+        model, law = self._model(), self._law()
         by_name = {"gibbs": inference.gibbs, "nuts": inference.nuts}
         numbers: dict[str, Any] = {"num_warmup": self.num_warmup, "num_samples": self.num_samples}
         sample = by_name.get(self.sampler) or inference.sampler_for(model, law)
         self.posterior_ = sample(
             model,
             jnp.asarray(x),
-            y,
+            targets,
             key=jax.random.key(seed),
             likelihood=law,
             width=self.width,
@@ -89,6 +99,34 @@ class Estimator(abc.ABC, BaseEstimator):
             **{name: number for name, number in numbers.items() if number is not None},
         )
         return self
+
+    def prepare(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Learn how rows become numbers; all of `fit` but the draws.
+
+        Args:
+            X: as for `fit`.
+            y: as for `fit`.
+
+        Returns:
+            Standardised inputs, of shape (n, d), and targets as the likelihood has them.
+
+        Raises:
+            ValueError: as `fit`.
+        """
+        check_choice("sampler", self.sampler, ("auto", "gibbs", "nuts"))
+        frame = self._frame(X, reset=True)
+        if y is None:
+            raise ValueError("requires y to be passed, but the target y is None")
+        targets = self._learn_targets(y)
+        check_consistent_length(frame, targets)
+        self.encoding_, x, self.notes_ = _encoding.learn(frame)
+        self._model()
+        self._law().targets(targets, len(x))
+        return x, targets
+
+    @abc.abstractmethod
+    def _learn_targets(self, y: Any) -> np.ndarray:
+        """Targets as the likelihood has them, of shape (n, …), and what is learned of them."""
 
     def _model(self) -> MoGP:
         """The model; its scales are unknown, LogNormal(0, 1) a priori.
@@ -121,12 +159,17 @@ class Estimator(abc.ABC, BaseEstimator):
 
     def _predictives(self, X: Any) -> Iterator[Predictive]:
         """Predictions of blocks of rows."""
+        x = self._inputs(X)
+        for start in range(0, len(x), _BLOCK):
+            yield self.posterior_.predict(jnp.asarray(x[start : start + _BLOCK]))
+
+    def _inputs(self, X: Any) -> np.ndarray:
+        """Standardised inputs of rows; what was filled in is a warning."""
         check_is_fitted(self)
         x, notes = self.encoding_.inputs(self._frame(X))
         for note in notes:
-            warnings.warn(note, stacklevel=3)
-        for start in range(0, len(x), _BLOCK):
-            yield self.posterior_.predict(jnp.asarray(x[start : start + _BLOCK]))
+            warnings.warn(note, stacklevel=4)
+        return x
 
     def _over_blocks(self, X: Any, function: Callable[[Predictive], ArrayLike]) -> np.ndarray:
         """A function of predictions, of shape (…, n), over all rows."""
@@ -159,6 +202,92 @@ class Estimator(abc.ABC, BaseEstimator):
         places = [list(names).index(name) for name in self.encoding_.columns]
         shares[:, places] = weighted / weighted.sum(1, keepdims=True)
         return shares
+
+    # --- scores and effects -----------------------------------------------------------------------
+
+    def evaluate(self, X: Any, y: Any) -> dict[str, float]:
+        """Scores of predictions against targets, in their units.
+
+        Args:
+            X: as for `fit`.
+            y: targets of these rows.
+
+        Returns:
+            As `inference.Predictive.evaluate` has them: `nll`, the mean of `-log p(y_i)`; `rmse`,
+            `crps` and `coverage` of 90 % intervals of numbers; `accuracy`, `brier` and `ece` of
+            classes.
+        """
+        check_is_fitted(self)
+        x, key = jnp.asarray(self._inputs(X)), jax.random.key(KEY)
+        return self._in_units(self.posterior_.evaluate(x, self._known_targets(y), key=key))
+
+    def leave_one_out(self) -> dict[str, Any]:
+        """The score of each training row by all others, as `inference.leave_one_out` has it."""
+        check_is_fitted(self)
+        return self._in_units(inference.leave_one_out(self.posterior_))
+
+    def _in_units(self, scores: dict[str, Any]) -> dict[str, Any]:
+        """Scores of standardised targets in their units."""
+        return scores
+
+    @abc.abstractmethod
+    def _known_targets(self, y: Any) -> np.ndarray:
+        """Targets of other rows, as the likelihood has them."""
+
+    def effect(
+        self,
+        X: Any,
+        column: str,
+        values: ArrayLike | None = None,
+        *,
+        num_rows: int = 30,
+        num_draws: int = 200,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What one column does to the mean: partial dependence (Friedman, 2001, Section 8.2).
+
+        The column takes each of some values in all of the rows, whose other columns stay as they
+        are, and the predicted means are averaged over the rows. Where a draw leaves the outputs a
+        variance, their errors are taken to be the same in all rows, which makes intervals a little
+        wide.
+
+        Args:
+            X: rows, as for `fit`.
+            column: the name of a column; those of arrays are x0, x1, ….
+            values: what it takes; None for 20 numbers between its 2 % and 98 % quantiles, or all
+                the values of a column of text.
+            num_rows: of so many of the rows, evenly chosen.
+            num_draws: of so many draws of the posterior.
+
+        Returns:
+            The values, of shape (m,); and the averages of each draw of the posterior, in units of
+            the targets, of shape (num_draws, m, num_outputs): probabilities for classes.
+
+        Raises:
+            ValueError: if there is no such column.
+        """
+        check_is_fitted(self)
+        frame = self._frame(X)
+        if column not in frame:
+            raise ValueError(f"column must be one of {list(frame)[:20]}, got {column!r}")
+        rows = frame.iloc[np.unique(np.linspace(0, len(frame) - 1, num_rows).round().astype(int))]
+        there = _values_of(frame[column]) if values is None else np.asarray(values)
+        parts = [rows.assign(**{column: [value] * len(rows)}) for value in there]
+        x, _ = self.encoding_.inputs(pd.concat(parts))
+        predictive = self.posterior_.predict(jnp.asarray(x), num_draws=num_draws)
+
+        def average(values: ArrayLike) -> np.ndarray:
+            found = np.asarray(values, float)
+            return found.reshape(len(found), len(there), len(rows), -1).mean(2)
+
+        averages = average(predictive.means())
+        if predictive.variance is not None:
+            noise = np.random.default_rng(KEY).normal(size=(len(averages), 1, averages.shape[2]))
+            averages = averages + noise * average(np.sqrt(predictive.variance))
+        return there, self._means_in_units(averages)
+
+    @abc.abstractmethod
+    def _means_in_units(self, means: np.ndarray) -> np.ndarray:
+        """Expected targets (…, outputs) in their units, or probabilities of all classes."""
 
     # --- files and pickles ------------------------------------------------------------------------
 
@@ -252,3 +381,14 @@ def _attributes(path: Path) -> dict[str, Any]:
 
 def _prior(value: str | priors.Prior) -> priors.Prior:
     return priors.parse(value) if isinstance(value, str) else value
+
+
+def _values_of(column: pd.Series) -> np.ndarray:
+    if _encoding.is_text(column):
+        return np.array(in_order(list(set(map(label, column.dropna())))), object)
+    numbers = _encoding.numbers_of(column)
+    different = np.unique(numbers[~np.isnan(numbers)])
+    if len(different) <= _NUM_VALUES:
+        return different
+    low, high = np.nanquantile(numbers, [0.02, 0.98])
+    return np.linspace(low, high, _NUM_VALUES)

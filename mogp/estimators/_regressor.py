@@ -1,18 +1,23 @@
 """Regression of a table."""
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
+import numpyro.distributions as dist
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_array, check_consistent_length
+from sklearn.utils.validation import check_array
 
 from mogp import inference
-from mogp.estimators._estimator import Estimator
+from mogp.estimators._encoding import moments
+from mogp.estimators._estimator import KEY, Estimator
 from mogp.inference import Likelihood
 
-_KEY = 0  # of the observations that quantiles are taken from: the same at each call
+# In standard deviations of the targets. Without any, the noise of data that a network fits exactly
+# has no posterior; and numbers of a table are rounded.
+_LEAST_NOISE = 1e-3
 
 
 class MoGPRegressor(RegressorMixin, Estimator):
@@ -62,41 +67,31 @@ class MoGPRegressor(RegressorMixin, Estimator):
         ((20,), (20,), (2,))
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Fit the model.
-
-        Args:
-            X: a data frame, or an array of numbers of shape (n, n_features), NaN for gaps.
-            y: targets, of shape (n,) or (n, num_targets).
-
-        Raises:
-            ValueError: if shapes disagree, no column varies, or targets are impossible.
-        """
-        frame = self._frame(X, reset=True)
-        targets = self._targets(y)
-        check_consistent_length(frame, targets)
-        self.is_flat_ = targets.ndim == 1
-        rows = targets[:, None] if self.is_flat_ else targets
-        law = self._law()
-        real = law.is_real
-        self.target_mean_ = rows.mean(0) if real else np.zeros(rows.shape[1])
-        scale = rows.std(0) if real else np.ones(rows.shape[1])
-        self.target_scale_ = np.where(scale > 0, scale, 1.0)
-        return self._fit(frame, (rows - self.target_mean_) / self.target_scale_, law)
-
-    def _targets(self, y: Any) -> np.ndarray:
-        if y is None:
-            raise ValueError("requires y to be passed, but the target y is None")
+    def _learn_targets(self, y: Any) -> np.ndarray:
         found = np.asarray(check_array(y, ensure_2d=False, dtype="numeric", input_name="y"), float)
-        return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+        self.is_flat_ = found.ndim == 1 or found.shape[1] == 1
+        rows, size = found.reshape(len(found), -1), 1 if self.is_flat_ else found.shape[1]
+        self.target_mean_, self.target_scale_ = np.zeros(size), np.ones(size)
+        if self._law().is_real:
+            for i, column in enumerate(rows.T):
+                varies = np.ptp(column) > 0
+                mean, scale = moments(column, "y") if varies else (column[0], 1.0)
+                self.target_mean_[i], self.target_scale_[i] = mean, scale
+        return self._known_targets(rows)
+
+    def _known_targets(self, y: Any) -> np.ndarray:
+        rows = np.asarray(y, float).reshape(len(y), -1)
+        return (rows - self.target_mean_) / self.target_scale_
 
     def _law(self) -> Likelihood:
         if isinstance(self.likelihood, Likelihood):
             return self.likelihood
-        laws = {
-            "auto": inference.Gaussian,
-            "gaussian": inference.Gaussian,
-            "student_t": inference.StudentT,
+        noise = dist.TruncatedNormal(0.0, 1.0, low=_LEAST_NOISE)
+        gaussian = partial(inference.Gaussian, noise)
+        laws: dict[str, Callable[[], Likelihood]] = {
+            "auto": gaussian,
+            "gaussian": gaussian,
+            "student_t": partial(inference.StudentT, noise),
             "poisson": inference.Poisson,
         }
         if self.likelihood not in laws:
@@ -130,7 +125,7 @@ class MoGPRegressor(RegressorMixin, Estimator):
             # mean, standard deviation and quantiles in front, rows last
             parts = [np.asarray(predictive.mean(), float).T[None]]
             if return_std or wanted is not None:
-                draws = np.asarray(predictive.sample(key=jax.random.key(_KEY)), float)
+                draws = _sampled(predictive)
                 parts.append(draws.std(0).T[None])
                 if wanted is not None:
                     parts.append(np.moveaxis(np.quantile(draws, wanted, axis=0), 1, -1))
@@ -149,16 +144,35 @@ class MoGPRegressor(RegressorMixin, Estimator):
         extra = [shaped[1]] * return_std + [shaped[-1]] * (wanted is not None)
         return (shaped[0], *extra) if extra else shaped[0]
 
+    def sample(self, X: Any) -> np.ndarray:
+        """New observations of rows, one set from each draw of the posterior, in units.
+
+        Args:
+            X: as for `fit`.
+
+        Returns:
+            Of shape (num_draws, n) or (num_draws, n, num_targets); the same at each call.
+        """
+        found = self._over_blocks(X, lambda p: np.moveaxis(_sampled(p), 1, -1))
+        drawn = self.target_mean_ + self.target_scale_ * np.moveaxis(found, -1, 1)
+        return drawn[..., 0] if self.is_flat_ else drawn
+
     def log_density(self, X: Any, y: Any) -> np.ndarray:
         """`log p(y_i)` of new observations in the units of the targets, of shape (n,)."""
-        rows = np.asarray(y, float).reshape(len(y), -1)
-        scaled = (rows - self.target_mean_) / self.target_scale_
-        start, found = 0, []
+        scaled, start, found = self._known_targets(y), 0, []
         for predictive in self._predictives(X):
             end = start + predictive.outputs.shape[1]
             found.append(np.asarray(predictive.log_density(scaled[start:end]), float))
             start = end
         return np.concatenate(found) - np.log(self.target_scale_).sum()
+
+    def _means_in_units(self, means: np.ndarray) -> np.ndarray:
+        return self.target_mean_ + self.target_scale_ * means
+
+    def _in_units(self, scores: dict[str, Any]) -> dict[str, Any]:
+        shift, scale = float(np.log(self.target_scale_).sum()), self.target_scale_.mean()
+        of_size = {name: scores[name] * scale for name in ("rmse", "crps") if name in scores}
+        return scores | {"nll": scores["nll"] + shift} | of_size
 
     def _state(self) -> dict[str, Any]:
         arrays = {"mean": self.target_mean_.tolist(), "scale": self.target_scale_.tolist()}
@@ -173,3 +187,7 @@ class MoGPRegressor(RegressorMixin, Estimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _sampled(predictive: inference.Predictive) -> np.ndarray:
+    return np.asarray(predictive.sample(key=jax.random.key(KEY)), float)

@@ -30,7 +30,11 @@ class Predictive(eqx.Module):
 
     def mean(self) -> Array:
         """Expected observations (n, num_outputs): class probabilities for labels, averaged."""
-        return jnp.mean(self._over_draws(_mean), 0)
+        return jnp.mean(self.means(), 0)
+
+    def means(self) -> Array:
+        """Expected observations given each draw, of shape (num_draws, n, num_outputs)."""
+        return self._over_draws(_mean)
 
     def sample(self, *, key: Array) -> Array:
         """One set of observations from each draw, of shape (num_draws, n, …)."""

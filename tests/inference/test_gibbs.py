@@ -197,7 +197,8 @@ def test_a_draw_leaves_the_joint_law_as_it_is(case):
         state = start._replace(z=z, potential_energy=made.potential(X, y)(z))
         step = lambda _, state: made.sample_of_one(state, X, y)  # noqa: E731
         after = jax.lax.fori_loop(0, 2, step, state).z
-        return tuple({name: a for name, a in at.items() if a.size} for at in (z, after))
+        both = made._in_order(z), made._in_order(after)
+        return tuple({name: a for name, a in at.items() if a.size} for at in both)
 
     keys = jax.random.split(jax.random.key(3), num)
     before, after = jax.jit(lambda k: jax.lax.map(one, k, batch_size=50))(keys)

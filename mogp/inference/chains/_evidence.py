@@ -85,9 +85,9 @@ class Seen(NamedTuple):
         """Of the observations, of shape (n, n), with nodes that have a closed form."""
         features = self.features(shares)
         noise = shares.noise**2 * jnp.eye(len(features), dtype=features.dtype)
-        covariance: Array = (
-            precise_matmul(features, features.T) + shares.mass * self.diffuse + noise
-        )
+        covariance: Array = precise_matmul(features, features.T) + noise
+        if self.diffuse is not None:
+            covariance += shares.mass * self.diffuse
         return covariance
 
     def log_evidence(self, shares: Shares) -> Array:
@@ -95,7 +95,9 @@ class Seen(NamedTuple):
         if self.diffuse is not None:
             covariance = self.covariance(shares)
             return log_normal(self.y, covariance, definite_cholesky(covariance))
-        value = log_evidence(_Design(), self.features(shares), self.y, shares.noise)
+        value = log_evidence(
+            _Design(len(shares.scales)), self.features(shares), self.y, shares.noise
+        )
         return value + self._of_dropped(shares.noise)
 
     def quick_evidence(self, shares: Shares) -> Array:
@@ -131,6 +133,8 @@ class Seen(NamedTuple):
 
 class _Design(eqx.Module):
     """Points are features already."""
+
+    in_size: int
 
     def design(self, x: Array) -> Array:
         return x

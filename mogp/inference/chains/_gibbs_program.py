@@ -298,7 +298,8 @@ class Gibbs(Program):
         y: Array,
     ) -> tuple[Values, Array, Array, Array]:
         """New numbers, their energy, the lengths of the moves, and densities taken."""
-        kept = {n: values[n] for n in ("node_variances0", "diffuse0") if n in values}
+        sizes = {"node_variances0", "diffuse0"}
+        kept: Values = {name: value for name, value in values.items() if name in sizes}
         lines, lengths = self._lines(z, x, y), jnp.zeros_like(widths)
         is_light, taken = self._is_light(lines, z), jnp.zeros((), int)
         for lightly, by_kind in zip((False, True), jax.random.split(key), strict=True):
