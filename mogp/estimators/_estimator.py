@@ -27,7 +27,7 @@ from mogp.estimators._encoding import Encoding
 from mogp.inference import Likelihood, Predictive
 
 KEY = 0  # of the observations that quantiles and scores are taken from: the same at each call
-_NUM_VALUES = 20  # of a column that an effect is taken at
+_NUM_VALUES = 15  # of a column that an effect is taken at
 _BLOCK = 2000  # rows predicted at once: this bounds the memory of the draws
 
 
@@ -240,20 +240,19 @@ class Estimator(abc.ABC, BaseEstimator):
         column: str,
         values: ArrayLike | None = None,
         *,
-        num_rows: int = 30,
+        num_rows: int = 20,
         num_draws: int = 200,
     ) -> tuple[np.ndarray, np.ndarray]:
         """What one column does to the mean: partial dependence (Friedman, 2001, Section 8.2).
 
         The column takes each of some values in all of the rows, whose other columns stay as they
-        are, and the predicted means are averaged over the rows. Where a draw leaves the outputs a
-        variance, their errors are taken to be the same in all rows, which makes intervals a little
-        wide.
+        are, and the expected targets of functions drawn from the posterior are averaged over the
+        rows.
 
         Args:
             X: rows, as for `fit`.
             column: the name of a column; those of arrays are x0, x1, ….
-            values: what it takes; None for 20 numbers between its 2 % and 98 % quantiles, or all
+            values: what it takes; None for 15 numbers between its 2 % and 98 % quantiles, or all
                 the values of a column of text.
             num_rows: of so many of the rows, evenly chosen.
             num_draws: of so many draws of the posterior.
@@ -273,16 +272,10 @@ class Estimator(abc.ABC, BaseEstimator):
         there = _values_of(frame[column]) if values is None else np.asarray(values)
         parts = [rows.assign(**{column: [value] * len(rows)}) for value in there]
         x, _ = self.encoding_.inputs(pd.concat(parts))
-        predictive = self.posterior_.predict(jnp.asarray(x), num_draws=num_draws)
-
-        def average(values: ArrayLike) -> np.ndarray:
-            found = np.asarray(values, float)
-            return found.reshape(len(found), len(there), len(rows), -1).mean(2)
-
-        averages = average(predictive.means())
-        if predictive.variance is not None:
-            noise = np.random.default_rng(KEY).normal(size=(len(averages), 1, averages.shape[2]))
-            averages = averages + noise * average(np.sqrt(predictive.variance))
+        key = jax.random.key(KEY)
+        predictive = self.posterior_.predict(jnp.asarray(x), num_draws=num_draws, key=key)
+        means = np.asarray(predictive.means(), float)
+        averages = means.reshape(len(means), len(there), len(rows), -1).mean(2)
         return there, self._means_in_units(averages)
 
     @abc.abstractmethod

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,12 +110,17 @@ class Posterior:
     def _summary(self) -> "xr.DataTree":
         return _tree.summary_tree(self)
 
-    def predict(self, x: Array, *, num_draws: int | None = None) -> Predictive:
+    def predict(
+        self, x: Array, *, num_draws: int | None = None, key: Array | None = None
+    ) -> Predictive:
         """Predictions at new points, all chains together.
 
         Args:
             x: points, of shape (n, d), or (n, …) for modules that take them.
             num_draws: use so many draws, evenly spaced; None for all.
+            key: a random key, to draw whole functions where the weights of the outputs are
+                integrated out. Their values at several points belong together; without it they have
+                a mean and a variance at each point.
 
         Raises:
             ValueError: if `x` does not fit, or predictions would take more than the memory.
@@ -127,7 +132,8 @@ class Posterior:
             outputs = self.y.shape[1] if self.y.ndim == 2 else int(np.asarray(self.y).max()) + 1
             size = num * len(x) * outputs * x.dtype.itemsize
             check_memory("the predictions", size, "fewer rows, or num_draws")
-        return Predictive(likelihoods, *self._precisely(_predictions, sources, likelihoods, x))
+        predictions = partial(_predictions, key=key)
+        return Predictive(likelihoods, *self._precisely(predictions, sources, likelihoods, x))
 
     def evaluate(self, x: Array, y: ArrayLike, *, key: Array | None = None) -> dict[str, float]:
         """Scores of the predictions at `x` against `y`: `Predictive.evaluate`."""
@@ -236,18 +242,22 @@ def load_posterior(
 
 @eqx.filter_jit
 def _predictions(
-    observed: Observed | None, sources: Any, likelihoods: Likelihood, x: Array
+    observed: Observed | None, sources: Any, likelihoods: Likelihood, x: Array, *, key: Array | None
 ) -> tuple[Array, Array | None]:
     arrays, static = eqx.partition((sources, likelihoods), eqx.is_array)
+    num = len(jax.tree.leaves(arrays)[0])
 
-    def one(arrays: Any) -> tuple[Array, Array | None]:
+    def one(given: tuple[Any, Array | None]) -> tuple[Array, Array | None]:
+        arrays, key = given
         source, likelihood = eqx.combine(arrays, static)
         if observed is None:
             return source(x), None
-        given = likelihood.condition(source, observed.x, observed.y, observed.method)
-        return tuple(given.predict(x))
+        known = likelihood.condition(source, observed.x, observed.y, observed.method)
+        if key is not None:
+            return known.sample(x, key=key)[0], None
+        return tuple(known.predict(x))
 
-    return jax.lax.map(one, arrays)
+    return jax.lax.map(one, (arrays, None if key is None else jax.random.split(key, num)))
 
 
 @eqx.filter_jit

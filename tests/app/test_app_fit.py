@@ -1,7 +1,6 @@
 """`mogp fit` and `mogp predict`: results, the report, kills and mistakes."""
 
 import json
-import math
 import re
 import sys
 
@@ -16,6 +15,7 @@ from matplotlib.image import imread
 from mogp import MoGP, inference, priors
 from mogp.app import fits, tables
 from mogp.app.command import main
+from mogp.estimators import _estimator
 
 QUICK = ["--prior", "iid", "--samples", "60", "--warmup", "60", "--chains", "2"]
 
@@ -44,20 +44,23 @@ def classes(tmp_path_factory):
     return folder
 
 
-def drawn(frame, target, likelihood, columns=None):
+def drawn(frame, target, likelihood):
     """A fit whose draws are networks from the prior: all of a fit, but for the sampling."""
     settings = fits.Settings(target, prior="horseshoe", width=6)
-    kind = target == "kind"
-    encoding = tables.learn(frame, target, columns, classes=kind, standardise=not kind)
+    columns = tables.understood(frame, frame.columns, {}, tables.AS_FOUND, "it")
+    kinds = {name: tables.kind_of(column) for name, column in columns.items()}
+    classes = tables.classes_of(frame[target], "it") if kinds[target] == "text" else None
+    names = tuple(name for name in frame if name != target)
+    reading = tables.Reading(names, target, kinds, classes)
+    estimator = settings.estimator(has_classes=classes is not None)
+    x, y = estimator.prepare(reading.inputs(frame), reading.targets(frame).to_numpy())
     model = MoGP([priors.Horseshoe()])
     keys = jax.random.split(jax.random.key(0), (1, 30))
-    size = len(encoding.classes or "1")
-    x = encoding.inputs(frame)
+    size = len(classes or "1")
     sources = jax.vmap(jax.vmap(lambda k: model.network(x.shape[1], size, 6, key=k)))(keys)
-    y = likelihood.targets(encoding.targets(frame), len(x))
-    x = jax.numpy.asarray(x)
-    posterior = inference.Posterior(sources, likelihood, x, y, key=jax.random.key(1))
-    return fits.Fit(settings, encoding, posterior, {})
+    x, y = jax.numpy.asarray(x), likelihood.targets(y, len(x))
+    estimator.posterior_ = inference.Posterior(sources, likelihood, x, y, key=jax.random.key(1))
+    return fits.Fit(settings, reading, estimator, {})
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,8 @@ def test_an_interrupted_fit_goes_on_to_the_same_draws(regression, run, tmp_path,
 def test_a_fit_is_a_folder_with_report_record_and_posterior(regression):
     assert sorted(path.name for path in regression.iterdir()) == ["data.csv", "fit"]
     folder = regression / "fit"
-    pictures = ["calibration.png", "chains.png", "predictions.png", "unknowns.png"]
+    pictures = ["calibration.png", "chains.png", "predictions.png", "residuals.png"]
+    pictures += ["unknowns.png"]
     names = sorted([*pictures, "fit.json", "posterior.nc", "report.html"])
     assert sorted(path.name for path in folder.iterdir()) == names
     record = json.loads((folder / "fit.json").read_text())
@@ -95,8 +99,11 @@ def test_a_fit_is_a_folder_with_report_record_and_posterior(regression):
     assert set(record["scores"]["test"]) == {"nll", "rmse", "crps", "coverage"}
     assert record["scores"]["test"]["rmse"] < 60  # in units of the target, of sd 90
     assert record["scores"]["loo"]["nll"] > 2
-    names = {"noise_scale", "weight_scale0", "weight_scale1", "bias_scale0", "bias_scale1"}
-    assert set(record["convergence"]["unknowns"]) == names
+    names = {"noise_scale", "weight_scale1", "bias_scale0", "bias_scale1"}
+    assert names <= set(record["convergence"]["unknowns"])
+    assert record["relevance"] == {"dose": [1.0, 1.0, 1.0]}
+    assert set(record["baselines"]) == {"mean", "linear", "boosting"}
+    assert record["baselines"]["mean"]["gain"] > 0
     for name in pictures:
         image = imread(folder / name)
         assert min(image.shape[:2]) > 300
@@ -105,9 +112,9 @@ def test_a_fit_is_a_folder_with_report_record_and_posterior(regression):
 
 @pytest.mark.commands
 def test_the_report_stands_alone(regression, classes):
-    for folder in (regression, classes):
+    for folder, pictures in ((regression, 5), (classes, 6)):
         page = (folder / "fit" / "report.html").read_text()
-        assert page.count('src="data:image/png;base64,') == 4
+        assert page.count('src="data:image/png;base64,') == pictures
         assert not re.search(r'(src|href)="(?!data:)', page)
         for word in ("Scores", "leave-one-out", "R̂", "divergences", "prior"):
             assert word in page
@@ -145,7 +152,7 @@ def test_a_loaded_fit_predicts_as_the_fitted_one(classes):
     pd.testing.assert_frame_equal(table, second.predict(kinds()))
     assert len(table) == 24
     # the draws are those of the sampler: its own likelihood of the training rows
-    posterior = first.posterior
+    posterior = first.estimator.posterior_
     x, y = posterior.x, np.asarray(posterior.y)
     kept = posterior.data["log_likelihood"]["y"].values.reshape(-1, len(x))
     probabilities = jax.nn.softmax(posterior.predict(x).outputs, axis=-1)
@@ -156,7 +163,7 @@ def test_predictions_do_not_depend_on_blocks(drawn_classes, monkeypatch):
     table = kinds().iloc[:7]
     whole = drawn_classes.predict(table)
     assert list(whole) == ["class", "p_high", "p_low", "p_mid"]
-    monkeypatch.setattr(fits, "_BLOCK", 3)
+    monkeypatch.setattr(_estimator, "_BLOCK", 3)
     pd.testing.assert_frame_equal(drawn_classes.predict(table), whole, rtol=1e-5)
 
 
@@ -169,14 +176,6 @@ def test_predictions_of_numbers_are_in_units_of_the_target():
         assert_close(second[name].to_numpy(), 7 + 3 * first[name].to_numpy(), rtol=1e-4)
     assert_close(second["sd"].to_numpy(), 3 * first["sd"].to_numpy(), rtol=1e-4)
     assert ((first["q05"] < first["q50"]) & (first["q50"] < first["q95"])).all()
-
-
-def test_scores_are_in_units_of_the_target():
-    encoding = tables.learn(numbers(), "effect", classes=False, standardise=True)
-    scores = {"nll": 1.0, "rmse": 2.0, "crps": 0.5, "coverage": 0.9}
-    found, scale = fits._in_units(scores, encoding), encoding.target_scale
-    assert found["nll"] == 1.0 + math.log(scale)
-    assert (found["rmse"], found["crps"], found["coverage"]) == (2 * scale, 0.5 * scale, 0.9)
 
 
 @pytest.mark.commands
@@ -203,13 +202,13 @@ MISTAKES = {
     "counts": (["data.csv", "--likelihood", "poisson"], "y must be counts"),
     "classes": (["kinds.csv", "--likelihood", "bernoulli"], "needs two classes, 'kind' has 3"),
     "text": (["kinds.csv", "--likelihood", "gaussian"], "must hold numbers, got "),
-    "gaps": (["gaps.csv"], "missing or infinite values in 2 rows, [3, 5] (the names are in "
-             "row 1), in columns ['dose', 'effect']"),
+    "gaps": (["gaps.csv", "--missing", "refuse"], "missing or infinite values in 2 rows, [3, 5] "
+             "(the names are in row 1), in columns ['dose', 'effect']"),
     "constant": (["constant.csv"], "'effect' must vary, is 3 in all training rows"),
     "one class": (["same.csv"], "all training rows have target 'kind' = 'high'"),
     "one row": (["one.csv"], "must have at least 2 training rows, got 1"),
     "empty": (["empty.csv"], "empty.csv has no rows"),
-    "names": (["names.csv"], "column 'name' holds text with 40 values, more than 20 (row "),
+    "names": (["names.csv", "--inputs", "name"], "no input varies in the training rows"),
     "unseen": (["kinds.csv", "--test", "unseen.csv"], "column 'kind' has values ['huge'] in rows"),
     "broken": (["broken.npz"], "broken.npz cannot be read as npz"),
     "seed": (["data.csv", "--seed", "4294967296"], "seed must be an integer in [0, 2^32)"),
@@ -281,14 +280,24 @@ def test_a_mistake_is_one_line_and_leaves_nothing(name, tables_folder, run, tmp_
     [
         (pd.DataFrame([[1.0, 2.0, "red"]], columns=["size", "size", "colour"]), "two columns of"),
         (pd.DataFrame({"size": [1.0]}), "has no columns ['colour']"),
-        (pd.DataFrame({"size": [1.0], "colour": ["green"]}), "has values ['green'] in rows [0]"),
         (pd.DataFrame({"size": ["x"], "colour": ["red"]}), "must hold numbers, got 'x' in row 0"),
-        (pd.DataFrame({"size": [np.nan], "colour": ["red"]}), "missing or infinite values"),
     ],
 )
 def test_rows_that_cannot_be_predicted_are_named(frame, message, drawn_classes):
     with pytest.raises(ValueError, match=re.escape(message)):
         drawn_classes.predict(frame)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({"size": [1.0], "colour": ["green"]}), "'colour': ['green'] in 1 row, which"),
+        (pd.DataFrame({"size": [np.inf], "colour": ["red"]}), "'size': 1 row without a value"),
+    ],
+)
+def test_what_is_filled_in_is_said(frame, message, drawn_classes):
+    with pytest.warns(UserWarning, match=re.escape(message)):
+        assert len(drawn_classes.predict(frame)) == 1
 
 
 def test_predictions_keep_the_index_of_their_rows(drawn_classes):

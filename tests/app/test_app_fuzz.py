@@ -20,6 +20,7 @@ from mogp import levy, priors
 from mogp.app import tables
 from mogp.app.comparison import Settings as CompareSettings
 from mogp.app.fits import Settings as FitSettings
+from mogp.estimators import MoGPRegressor
 
 pytestmark = pytest.mark.commands
 
@@ -62,9 +63,14 @@ def test_any_text_is_read_or_refused(rows, sep, encoding):
     try:
         found, frame = columns_of(content)
         target = list(frame)[-1]
-        encoded = tables.learn(frame, target, classes=False, standardise=True)
-        assert np.isfinite(encoded.inputs(frame)).all()
-        assert np.isfinite(encoded.targets(frame)).all()
+        kinds = {name: tables.kind_of(column) for name, column in found.items()}
+        kinds[target] = "number"
+        reading = tables.Reading(tuple(frame)[:-1], target, kinds)
+        there = reading.targets(frame).notna()
+        rows = reading.inputs(frame[there]), reading.targets(frame)[there].to_numpy()
+        x, y = MoGPRegressor().prepare(*rows)
+        assert np.isfinite(x).all()
+        assert np.isfinite(y).all()
     except ValueError as error:
         assert str(error)
     else:
@@ -145,8 +151,10 @@ def test_finite_numbers_are_finite_when_standardised(values, new):
     assume(len(set(values)) > 2)
     frame = pd.DataFrame({"x": values, "y": range(len(values))})
     try:
-        encoding = tables.learn(frame, "y", classes=False, standardise=True)
-        found = encoding.inputs(pd.DataFrame({"x": [*values, new]})).astype(np.float32)
+        estimator = MoGPRegressor()
+        estimator.prepare(frame[["x"]], frame["y"])
+        rows, _ = estimator.encoding_.inputs(pd.DataFrame({"x": [*values, new]}))
+        found = rows.astype(np.float32)
     except ValueError as error:
         assert "'x'" in str(error) or "no input varies" in str(error)
     else:

@@ -21,29 +21,26 @@ def test_every_table_that_is_understood_is_ready_to_be_fitted(tmp_path):
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         target, kind = list(columns.items())[-1]
-        settings, encoding, _, train, test, lines = _preparing.prepared(
-            fits.Settings(target), path, None
-        )
-        x, y = np.concatenate([train.x, test.x]), np.concatenate([train.y, test.y])
+        task = _preparing.prepared(fits.Settings(target), path, None)
+        x, y = task.estimator.prepare(*task.train)
         assert np.isfinite(x).all(), name
         assert np.isfinite(y).all(), name
-        assert len(x) == 40
+        assert len(task.train.y) + len(task.held_out.y) == 40
         for column, what in columns.items():
-            assert any(line.startswith(f"{column!r}: {what}, ") for line in lines), name
-        assert settings.likelihood == ("bernoulli" if kind == "text" else "gaussian")
-        assert (encoding.classes is not None) == (kind == "text")
+            assert any(line.startswith(f"{column!r}: {what}, ") for line in task.lines), name
+        assert task.settings.likelihood == ("bernoulli" if kind == "text" else "gaussian")
+        assert (task.reading.classes is not None) == (kind == "text")
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_rare_level_and_a_class_of_one_row_stay_in_training(seed, tmp_path):
+def test_a_class_of_one_row_stays_in_training(seed, tmp_path):
     content = "a,y\n" + "".join(f"{'uv'[i % 2]},{'ab'[i % 2]}\n" for i in range(39)) + "w,c\n"
-    _, encoding, _, _, test, lines = prepared(tmp_path, content, seed=seed)
-    assert encoding.levels["a"] == ("u", "v", "w")
-    assert encoding.classes == ("a", "b", "c")
-    assert 2 not in test.y
-    moved = 8 - len(test.y)
+    task = prepared(tmp_path, content, seed=seed)
+    assert task.reading.classes == ("a", "b", "c")
+    assert "c" not in task.held_out.y
+    moved = 8 - len(task.held_out.y)
     assert moved in (0, 1)
-    assert any("stay in training" in line for line in lines) == bool(moved)
+    assert any("stay in training" in line for line in task.lines) == bool(moved)
 
 
 def test_a_boolean_target_works_with_every_likelihood(tmp_path):
@@ -52,34 +49,47 @@ def test_a_boolean_target_works_with_every_likelihood(tmp_path):
                 "gaussian": "gaussian", "poisson": "poisson", "student_t": "student_t"}  # fmt: skip
     frame = pd.DataFrame({"a": range(4), "y": [True, False, True, True]})
     for given, found in expected.items():
-        settings, encoding, _, train, _, _ = prepared(tmp_path, content, likelihood=given)
-        assert settings.likelihood == found
+        task = prepared(tmp_path, content, likelihood=given)
+        assert task.settings.likelihood == found
+        y = task.reading.targets(frame)
         if found in ("bernoulli", "categorical"):
-            assert encoding.classes == ("false", "true")
+            assert task.reading.classes == ("false", "true")
+            assert y.tolist() == ["true", "false", "true", "true"]
         else:
-            assert len(np.unique(encoding.in_units(train.y))) == 2
-        y = encoding.targets(frame)
-        np.testing.assert_array_equal(y > y.min(), frame.y)
+            assert set(task.train.y) == {0.0, 1.0}
+            assert y.tolist() == [1, 0, 1, 1]
 
 
 def test_what_was_noticed_is_said(tmp_path):
     content = "a,copy,one,y\n" + "".join(f"{i},{i % 7},5,{i % 7}\n" for i in range(40))
-    lines = prepared(tmp_path, content)[-1]
+    lines = prepared(tmp_path, content).lines
     assert "'copy' is the same as the target in every row" in lines
     assert "left out, since they do not vary in the training rows: ['one']" in lines
     assert lines[-1] == "32 training and 8 test rows; gaussian"
-    gaps = "a,y\n" + "".join(f"{'?' if i == 5 else i},{i % 7}\n" for i in range(40))
-    lines = prepared(tmp_path, gaps, missing="drop")[-1]
-    assert "'a': number, 39 values, such as '0'; 1 missing ('?')" in lines
-    assert "1 rows that lack values left out: [7]" in lines
-    with pytest.raises(ValueError, match="--missing drop leaves"):
-        prepared(tmp_path, gaps)
+
+
+def test_rows_with_gaps_are_kept_dropped_or_refused(tmp_path):
+    content = "a,y\n" + "".join(
+        f"{'?' if i in (5, 6, 7, 8) else i},{'' if i == 20 else i % 7}\n" for i in range(40)
+    )
+    task = prepared(tmp_path, content, test_fraction=0.0)
+    assert "'a': number, 36 values, such as '0'; 4 missing ('?')" in task.lines
+    assert "1 rows that lack a target left out: [22]" in task.lines
+    assert "column 'a': 4 rows without a value, taken as its mean" in task.lines
+    assert len(task.train.y) == 39
+    assert task.estimator.encoding_.gaps == ("a",)
+    dropped = prepared(tmp_path, content, missing="drop", test_fraction=0.0)
+    assert "5 rows that lack values left out: [7, 8, 9, 10, 22]" in dropped.lines
+    assert len(dropped.train.y) == 35
+    with pytest.raises(ValueError, match="--missing impute fills them in"):
+        prepared(tmp_path, content, missing="refuse")
 
 
 def test_labels_of_any_size_are_classes(tmp_path):
     content = "a,y\n" + "".join(f"{i},{1 + i % 2}e20\n" for i in range(40))
-    assert prepared(tmp_path, content, likelihood="categorical")[1].classes == ("1e20", "2e20")
-    assert prepared(tmp_path, content)[0].likelihood == "gaussian"
+    classes = prepared(tmp_path, content, likelihood="categorical").reading.classes
+    assert classes == ("1e20", "2e20")
+    assert prepared(tmp_path, content).settings.likelihood == "gaussian"
 
 
 @pytest.mark.parametrize(

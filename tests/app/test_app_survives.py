@@ -7,15 +7,17 @@ import json
 import re
 import shutil
 
+import equinox as eqx
 import h5py
 import jax
 import numpy as np
+import numpyro
 import pandas as pd
 import pytest
 from app_tables import kinds
 
-from mogp import MoGP, inference, priors
-from mogp.app import fits, report
+from mogp import inference
+from mogp.app import baselines, fits, report
 from mogp.app.command import main
 from mogp.inference._identity import description
 from mogp.inference._stored import described
@@ -24,15 +26,22 @@ pytestmark = pytest.mark.commands
 TARGET = "rev_$$ <script>"
 
 
-def fake(settings, law, train, key, checkpoint, progress):
+def fake(estimator, train, checkpoint, progress):
     """In place of the sampler."""
-    model = settings.model()
-    drawn = MoGP([priors.Horseshoe()], weight_scale=1.0, bias_scale=1.0)
-    keys = jax.random.split(key, (2, 30))
-    sources = jax.vmap(jax.vmap(lambda k: drawn.network(train.x.shape[1], 3, 6, key=k)))(keys)
+    x, y = estimator.prepare(train.x, train.y)
+    model, law = estimator._model(), estimator._law()
+
+    def one(key):
+        with numpyro.handlers.seed(rng_seed=key):
+            return inference.sample_parameters(model).network(x.shape[1], 3, 6, key=key)
+
+    keys = jax.random.split(jax.random.key(0), (2, 30))
+    sources = eqx.filter_vmap(eqx.filter_vmap(one))(keys)
     attrs = {"model": described(model), "likelihood": description(law), "width": [6]}
-    return inference.Posterior(
-        sources, law, train.x, jax.numpy.asarray(train.y), key=jax.random.key(1), attrs=attrs
+    x, y = jax.numpy.asarray(x), jax.numpy.asarray(y)
+    shares = {"input_variances": jax.random.gamma(jax.random.key(2), 1.0, (2, 30, 2))}
+    estimator.posterior_ = inference.Posterior(
+        sources, law, x, y, None, shares, key=jax.random.key(1), attrs=attrs
     )
 
 
@@ -89,6 +98,7 @@ def test_a_score_or_picture_that_fails_is_a_line_in_the_report(fitted, monkeypat
     monkeypatch.setattr(inference, "convergence", fails)
     monkeypatch.setattr(inference, "leave_one_out", lambda _: nan)
     monkeypatch.setattr(inference.Posterior, "evaluate", fails)
+    monkeypatch.setattr(baselines, "scores", fails)
     monkeypatch.setattr(report.plots, "reliability", fails)
     fit, folder = fitted
     code, output, error = fit()
@@ -132,7 +142,7 @@ def test_the_posterior_is_there_before_any_score(fitted, monkeypatch):
 
 def test_k_folds_leave_every_row_out_once(fitted, monkeypatch):
     parts = []
-    monkeypatch.setattr(fits, "_sampled", lambda *a: parts.append(len(a[2].x)) or fake(*a))
+    monkeypatch.setattr(fits, "_sampled", lambda *a: parts.append(len(a[1].y)) or fake(*a))
     fit, folder = fitted
     code, output, _ = fit("--folds", "4", "--test-fraction", "0")
     assert code == 0
@@ -175,7 +185,7 @@ def sealed(folder, record):
 def altered(path):
     """In the order of names: how to damage a folder, and what is said."""
     record = json.loads((path / "fit.json").read_text())
-    encoding, settings = record["encoding"], record["settings"]
+    reading, settings = record["reading"], record["settings"]
 
     def write(text):
         (path / "fit.json").write_text(text)
@@ -209,22 +219,21 @@ def altered(path):
         ),
         "a bit": (flipped, "posterior.nc was altered since it was written"),
         "no text": (lambda: (path / "posterior.nc").write_text(""), "posterior.nc was altered"),
-        "a mean less": (
-            lambda: crafted(encoding=encoding | {"means": encoding["means"][1:]}), "do not fit"
+        "a kind less": (
+            lambda: crafted(reading=reading | {"kinds": {}}), "kinds and classes do not fit"
         ),
         "a class more": (
-            lambda: crafted(encoding=encoding | {"classes": [*encoding["classes"], "d"]}),
-            "cannot be read",
+            lambda: crafted(reading=reading | {"classes": [*reading["classes"], "d"]}),
+            "has other columns or classes",
         ),
-        "no scale": (lambda: crafted(encoding=encoding | {"target_scale": 0}), "do not fit"),
         "a column more": (
             lambda: crafted(
-                encoding=encoding | {
-                    "columns": [*encoding["columns"], "z"], "means": [*encoding["means"], 0.0],
-                    "scales": [*encoding["scales"], 1.0],
+                reading=reading | {
+                    "columns": [*reading["columns"], "z"],
+                    "kinds": reading["kinds"] | {"z": "number"},
                 }
             ),
-            "has 3 inputs, the encoding",
+            "has other columns or classes",
         ),
         "settings": (lambda: crafted(settings=settings | {"speed": 3}), "is not the record"),
         "a prior": (lambda: crafted(settings=settings | {"prior": "iid"}), "cannot be read"),

@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from app_tables import MISSING, PLAIN, REFUSED, UNDERSTOOD, column, except_for, kinds, numbers
-from closeness import assert_close
+from app_tables import MISSING, PLAIN, REFUSED, UNDERSTOOD, column, except_for, kinds
 
 from mogp.app import tables
+from mogp.estimators import MoGPRegressor
 
 
 def stored(folder, name, content):
@@ -56,9 +56,10 @@ def test_a_gap_in_numbers_is_missing_and_never_a_category(text, tmp_path):
     gap = found["p"]
     assert (gap.kind, gap.missing, gap.gaps) == ("number", 1, (text,))
     assert gap.values.index[gap.values.isna()].tolist() == [7]  # as a spreadsheet counts
-    for target in ("p", "y"):
-        with pytest.raises(ValueError, match=re.escape("1 rows, [7] (the names are in row 1)")):
-            tables.learn(frame, target, classes=False, standardise=True)
+    with pytest.raises(ValueError, match=re.escape("1 rows, [7] (the names are in row 1)")):
+        tables.check_complete(found, frame, "gap.csv")
+    reading = tables.Reading(("p",), "y", {"p": "number", "y": "number"})
+    assert reading.inputs(frame)["p"].isna().sum() == 1
 
 
 def test_values_are_read_as_they_are_meant(tmp_path):
@@ -85,10 +86,10 @@ def test_values_are_read_as_they_are_meant(tmp_path):
 
 def test_namibia_is_a_value_where_that_is_said(tmp_path):
     path = stored(tmp_path, "land.csv", column(["NA", "ZA", "BW"], "land"))
-    assert columns_of(path)[0]["land"].gaps == ("NA",)
-    frame = columns_of(path)[1]
+    columns, frame = columns_of(path)
+    assert columns["land"].gaps == ("NA",)
     with pytest.raises(ValueError, match="'NA' means missing, --na says otherwise"):
-        tables.learn(frame, "y", classes=False, standardise=True)
+        tables.check_complete(columns, frame, "it")
     found = columns_of(path, na=())[0]["land"]
     assert (found.kind, found.missing, found.values.nunique()) == ("text", 0, 3)
     path = stored(tmp_path, "nines.csv", column(except_for(5, "-999")))
@@ -162,20 +163,7 @@ def test_a_matrix_in_an_npz_file_is_columns(tmp_path):
     assert tables.read(tmp_path / "a.npz")["t"].tolist() == ["u"] * 3
 
 
-# --- encodings ------------------------------------------------------------------------------------
-
-
-def test_inputs_and_targets_are_standardised_by_the_training_rows():
-    frame = numbers().assign(site=["a", "b"] * 10)
-    encoding = tables.learn(frame[:15], "effect", classes=False, standardise=True)
-    x, y = encoding.inputs(frame), encoding.targets(frame)
-    assert_close(x[:15].mean(0), np.zeros(3), rtol=0, atol=1e-12)
-    assert_close(x[:15].std(0), np.ones(3), rtol=1e-12)
-    assert_close(y[:15].std(), 1.0, rtol=1e-12)
-    assert_close(encoding.target_mean + encoding.target_scale * y, frame["effect"], rtol=1e-12)
-    again = tables.Encoding.from_json(json.loads(json.dumps(encoding.to_json())))
-    assert again == encoding
-
+# --- readings -------------------------------------------------------------------------------------
 
 TYPED = {
     ("01", "02", "10"): [[1, 2, 10], ["01", "2", "10.0"], [1.0, 2.0, 10.0]],
@@ -192,84 +180,57 @@ def test_levels_do_not_depend_on_the_type_a_file_gave_them(levels):
     """In a text column and in classes, whatever another file makes of the same text."""
     x = np.arange(len(levels))
     frame = pd.DataFrame({"x": x, "t": levels, "y": x % 2})
-    learned = tables.learn(frame, "y", classes=False, standardise=True, kinds={"t": "text"})
-    classes = tables.learn(frame, "t", classes=True, standardise=False)
-    assert set(classes.classes) == set(learned.levels["t"]) == set(levels)
-    wanted, places = learned.inputs(frame), classes.targets(frame)
+    kinds = {"x": "number", "t": "text", "y": "number"}
+    classes = tables.classes_of(frame["t"], "the table")
+    assert set(classes) == set(levels)
+    inputs = tables.Reading(("x", "t"), "y", kinds)
+    targets = tables.Reading(("x",), "t", kinds, classes)
+    estimator = MoGPRegressor()
+    wanted, _ = estimator.prepare(inputs.inputs(frame), x)
+    assert set(estimator.encoding_.levels["t"]) == set(levels)
     for values in TYPED[levels]:
         other = pd.DataFrame({"x": x, "t": values})
-        np.testing.assert_array_equal(learned.inputs(other), wanted)
-        np.testing.assert_array_equal(classes.targets(other), places)
+        found, notes = estimator.encoding_.inputs(inputs.inputs(other))
+        np.testing.assert_array_equal(found, wanted)
+        assert not notes
+        assert targets.targets(other).tolist() == list(levels)
         for i in range(len(values)):  # each on its own, as pandas types a new file of one row
-            np.testing.assert_array_equal(classes.targets(other[i : i + 1]), places[i : i + 1])
+            assert targets.targets(other[i : i + 1]).tolist() == [levels[i]]
 
 
 def test_classes_of_numbers_are_in_their_order():
     for labels in ([10, 9, 10, 2], ["10", "9", "10", "2"], [10.0, 9.0, 10.0, 2.0]):
-        frame = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0], "y": labels})
-        learned = tables.learn(frame, "y", classes=True, standardise=False)
-        assert learned.classes == ("2", "9", "10")
-        np.testing.assert_array_equal(learned.targets(frame), [2, 1, 2, 0])
-    frame = pd.DataFrame({"x": [0.0, 1.0], "y": [1e20, 2e20]})
-    assert tables.learn(frame, "y", classes=True, standardise=False).classes == ("1e+20", "2e+20")
-    frame = pd.DataFrame({"x": [0.0, 1.0], "y": ["10", "10.0"]})
-    with pytest.raises(ValueError, match=r"'10', '10.0'\] that mean the same"):
-        tables.learn(frame, "y", classes=True, standardise=False)
+        assert tables.classes_of(pd.Series(labels), "it") == ("2", "9", "10")
+    assert tables.classes_of(pd.Series([1e20, 2e20]), "it") == ("1e+20", "2e+20")
+    with pytest.raises(ValueError, match=r"'10', '10.0'\] mean the same"):
+        tables.classes_of(pd.Series(["10", "10.0"]), "it")
+    with pytest.raises(ValueError, match="all training rows have target 'y' = 'a'"):
+        tables.classes_of(pd.Series(["a", "a"], name="y"), "it")
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        [0.1 + 0.2, 0.3] * 10,  # equal up to rounding
-        list(1e6 + np.arange(20) * 1e-10),
-        [1e-20, np.nextafter(1e-20, 1)] * 10,
-        [3] * 20,
-        [-0.0, 0.0] * 10,
-        ["u"] * 20,
-    ],
-)
-def test_an_input_that_does_not_vary_is_left_out(values):
-    frame = numbers().assign(one=values)
-    learned = tables.learn(frame, "effect", classes=False, standardise=True)
-    assert learned.columns == ("dose",)
-    far = frame.assign(one=[1e12 if not isinstance(values[0], str) else "v"] * 20)
-    np.testing.assert_array_equal(learned.inputs(far), learned.inputs(frame))
-    with pytest.raises(ValueError, match="no input varies"):
-        tables.learn(frame, "effect", ["one"], classes=False, standardise=True)
+def test_nothing_and_infinity_are_gaps_and_an_unknown_label_is_refused():
+    frame = pd.DataFrame({"x": [1.0, np.inf, np.nan], "y": ["a", None, "b"]})
+    reading = tables.Reading(("x",), "y", {"x": "number", "y": "text"}, ("a", "b"))
+    assert reading.inputs(frame)["x"].isna().tolist() == [False, True, True]
+    assert reading.targets(frame).isna().tolist() == [False, True, False]
+    frame.loc[1, "y"] = "huge"
+    with pytest.raises(
+        ValueError, match=r"has values \['huge'\] in rows \[1\] that no training row"
+    ):
+        reading.targets(frame)
 
 
-@pytest.mark.parametrize("name", ["dose", "effect"])
-@pytest.mark.parametrize("value", [1e300, -1e155, 1e40, 1.7e308])
-def test_values_that_single_precision_cannot_tell_apart_are_refused(name, value):
-    frame = numbers()
-    frame.loc[3, name] = value
-    with pytest.raises(ValueError, match=rf"column '{name}' has values that single precision"):
-        tables.learn(frame, "effect", classes=False, standardise=True)
-
-
-def test_a_new_row_far_from_all_others_is_refused():
-    learned = tables.learn(numbers(), "effect", classes=False, standardise=True)
-    with pytest.raises(ValueError, match="row 0 of column 'dose' is 1e"):
-        learned.inputs(pd.DataFrame({"dose": [1e300]}))
-
-
-def test_numbers_of_other_sizes_are_fine():
-    for scale, shift in ((1e100, 0), (1e-100, 0), (1.0, 1.7e9), (1e-3, 1e9)):
-        frame = numbers().assign(dose=shift + scale * numbers()["dose"])
-        x = tables.learn(frame, "effect", classes=False, standardise=True).inputs(frame)
-        assert_close(x.std(0), np.ones(1), rtol=1e-6)
-
-
-def test_a_damaged_encoding_is_refused():
-    good = tables.learn(kinds(), "kind", classes=True, standardise=False).to_json()
+def test_a_reading_comes_back_from_json_and_a_damaged_one_is_refused():
+    reading = tables.Reading(("x",), "y", {"x": "number", "y": "text"}, ("a", "b"))
+    good = json.loads(json.dumps(reading.to_json()))
+    assert tables.Reading.from_json(good) == reading
     for changes in (
-        {"means": good["means"][:-1]}, {"scales": [0.0] * 3}, {"scales": [-1.0] * 3},
-        {"means": [float("nan")] * 3}, {"classes": ["a", "a", "b"]}, {"classes": ["a"]},
-        {"columns": ["size", "size"]}, {"levels": {"other": ["a"]}}, {"levels": {}},
-        {"target": "size"}, {"target_scale": 0.0}, {"columns": []},
+        {"columns": ["x", "x"]}, {"columns": []}, {"columns": ["y"]}, {"target": "x"},
+        {"classes": ["a", "a"]}, {"classes": ["a"]}, {"kinds": {"x": "number"}},
+        {"kinds": {"x": 1, "y": "text"}},
     ):  # fmt: skip
-        with pytest.raises(ValueError, match="encoding"):
-            tables.Encoding.from_json(good | changes)
+        with pytest.raises(ValueError, match="reading"):
+            tables.Reading.from_json(good | changes)
 
 
 # --- splits ---------------------------------------------------------------------------------------
