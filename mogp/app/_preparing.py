@@ -43,6 +43,7 @@ class Settings(_job.Settings):
             where), drop the rows, or refuse the table. Rows without a target are left out.
         folds: the number of parts of the training rows that are left out in turn, each with a fit
             of its own (K-fold cross-validation, exact where leave-one-out fails); 0 for none.
+        compare: priors that are fitted, too, and ranked by leave-one-out.
         seed: the seed of everything random.
         form: how the text of the table is read.
 
@@ -67,6 +68,7 @@ class Settings(_job.Settings):
     test_fraction: float = 0.2
     missing: str = "impute"
     folds: int = 0
+    compare: tuple[str, ...] = ()
     seed: int = 0
     form: tables.Format = tables.AS_FOUND
 
@@ -83,9 +85,9 @@ class Settings(_job.Settings):
         check_choice("missing", self.missing, ("impute", "drop", "refuse"))
         if self.folds != 0 and self.folds < 2:
             raise ValueError(f"folds must be 0, or at least 2, got {self.folds}")
-        for text in (self.prior, self.input_prior):
-            if text != "none" or text is self.prior:
-                _job.parsed(text)
+        inputs = () if self.input_prior == "none" else (self.input_prior,)
+        for text in (self.prior, *inputs, *self.compare):
+            _job.parsed(text)
         activations.get(self.activation)
 
     @property

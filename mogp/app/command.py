@@ -245,23 +245,49 @@ def experiment(given: dict[str, Any], *, name: str, out: Path, **options: Any) -
     fits.Settings,
     tables.Format,
     own=[
-        _parameter("data", Path, typer.Argument(help=_TABLE)),
+        _parameter("data", Path | None, typer.Argument(help=_TABLE), None),
+        _parameter("target", str | None, typer.Option(help="The column to predict."), None),
+        _parameter(
+            "demo", bool, typer.Option("--demo", help="Fit a table that comes with mogp."), False
+        ),
         _parameter("test", Path | None, typer.Option(help="Table with the test rows."), None),
         _out("mogp-fit"),
     ],
 )
-def fit(given: dict[str, Any], *, data: Path, test: Path | None, out: Path) -> None:
+def fit(
+    given: dict[str, Any],
+    *,
+    data: Path | None,
+    target: str | None,
+    demo: bool,
+    test: Path | None,
+    out: Path,
+) -> None:
     """Fit a table of your own: regression or classification by Markov chains, with a report.
 
     Says first what it understood of the table, a line a column. Writes report.html with its
     pictures, fit.json and posterior.nc, from which `mogp predict` works. A command that was
     interrupted goes on where it stopped.
 
+    `--demo` fits a table that comes with mogp: 150 patients, of whom ten measures and the progress
+    of diabetes a year later are known (Efron et al., 2004).
+
     Example: `mogp fit houses.csv --target price --out houses`
     """
+    if demo:
+        if data is not None or target is not None:
+            raise ValueError(
+                "--demo has a table and a target of its own: leave DATA and --target out"
+            )
+        data, target = fits.DEMO
+    if data is None or target is None:
+        raise ValueError(
+            "DATA and --target must be given, as in mogp fit houses.csv --target price; "
+            "mogp fit --demo takes a table that comes with mogp"
+        )
     reading = {field.name for field in fields(tables.Format)}
     form = tables.Format(**{name: given.pop(name) for name in reading & given.keys()})
-    settings = fits.Settings(**given, form=form)
+    settings = fits.Settings(target, **given, form=form)
     record = fits.fit(
         settings, data, out, test=test, progress=sys.stderr.isatty(), say=_say
     ).record  # fmt: skip

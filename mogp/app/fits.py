@@ -18,6 +18,7 @@ from mogp.app import _job, tables
 from mogp.app._preparing import Estimator, Prepared, Rows, Settings, prepared
 from mogp.estimators import MoGPClassifier
 
+DEMO = Path(__file__).with_name("diabetes.csv"), "progression"  # table and target
 _LEVELS = 0.05, 0.5, 0.95  # of the quantiles in predictions
 
 
@@ -151,6 +152,10 @@ def fit(
         if settings.folds:
             what = "K-fold"
             scores["folds"] = _attempt(failures, what, lambda: _left_out(task, work, progress))
+        if settings.compare:
+            what = "the comparison of priors"
+            others = _attempt(failures, what, lambda: _compared(task, estimator, work, progress))
+            record["comparison"] = others or {}
         relevance = _attempt(failures, "relevance", lambda: _relevance(estimator, reading))
         found = _attempt(
             failures, "convergence", lambda: inference.convergence(posterior, posterior.x)
@@ -205,6 +210,27 @@ def _left_out(task: Prepared, work: Path, progress: bool) -> dict[str, float]:
         _sampled(estimator, part, work / f"nuts{k}.ckpt", progress)
         values[rows] = -estimator.log_density(train.x.iloc[rows], train.y[rows])
     return {"nll": float(values.mean()), "se": float(values.std() / np.sqrt(num))}
+
+
+def _compared(
+    task: Prepared, estimator: Estimator, work: Path, progress: bool
+) -> dict[str, dict[str, Any]]:
+    """Leave-one-out of this fit and of fits with other priors, the best first.
+
+    `gain` is the mean of `log p` over the training rows less that of this fit; 0 for itself.
+    """
+    settings, found = task.settings, {task.settings.prior: estimator.leave_one_out(pointwise=True)}
+    for k, prior in enumerate(settings.compare):
+        classes = task.reading.classes is not None
+        other = settings.estimator(has_classes=classes, prior=prior)
+        # K-fold has the numbers before these.
+        _sampled(other, task.train, work / f"nuts{settings.folds + k}.ckpt", progress)
+        found[prior] = other.leave_one_out(pointwise=True)
+    each = {prior: scores.pop("elpd") for prior, scores in found.items()}
+    for prior, scores in found.items():
+        gains = each[prior] - each[settings.prior]
+        scores |= {"gain": float(gains.mean()), "gain_se": float(gains.std() / len(gains) ** 0.5)}
+    return dict(sorted(found.items(), key=lambda one: one[1]["nll"]))
 
 
 def _relevance(estimator: Estimator, reading: tables.Reading) -> dict[str, list[float]] | None:
@@ -290,7 +316,8 @@ def load(folder: Path) -> Fit:
         given = record["settings"]
         inputs = None if given["inputs"] is None else tuple(given["inputs"])
         reading = tables.Reading.from_json(record["reading"])
-        settings = Settings(**given | {"inputs": inputs, "form": reading.form})
+        change = {"inputs": inputs, "form": reading.form, "compare": tuple(given["compare"])}
+        settings = Settings(**given | change)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError, OSError) as error:
         reason = (
             f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
@@ -309,4 +336,4 @@ def load(folder: Path) -> Fit:
     return Fit(settings, reading, estimator, record)
 
 
-__all__ = ["Fit", "Rows", "Settings", "fit", "load"]
+__all__ = ["DEMO", "Fit", "Rows", "Settings", "fit", "load"]

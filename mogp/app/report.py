@@ -99,11 +99,23 @@ def summary(record: dict[str, Any]) -> list[str]:
     for name, words in (("loo", "leave-one-out"), ("folds", "K-fold")):
         if score := scores.get(name):
             lines.append(f"{words} nll {_number(score['nll'])} ± {_number(score['se'], '.2g')}")
+    for name, row in record.get("baselines", {}).items():
+        lines.append(f"{name}: test nll {_number(row['nll'])}, {_gain(row)}")
+    for prior, row in record.get("comparison", {}).items():
+        lines.append(f"{prior}: leave-one-out nll {_number(row['nll'])}, {_gain(row, 'of it')}")
+    if len(shares := record.get("relevance") or {}) > 1:
+        best = [f"{name} {100 * row[0]:.0f} %" for name, row in list(shares.items())[:5]]
+        lines.append(f"what matters: {', '.join(best)}")
     lines.append(
         f"{found.get('divergences', '–')} divergences, R̂ at most "
         f"{_number(found.get('r_hat'), '.3f')}, ESS at least {_number(found.get('ess'), '.0f')}"
     )
     return lines
+
+
+def _gain(row: dict[str, Any], over: str = "over it") -> str:
+    """A gain with its error, of this fit over a model or of a prior over this fit's."""
+    return f"gain {over} {_number(row['gain'], '.2g')} ± {_number(row['gain_se'], '.2g')}"
 
 
 def _number(value: float | None, form: str = ".4g") -> str:
@@ -175,6 +187,16 @@ def _tables(record: dict[str, Any]) -> list[str]:
         "this fit predicts better. linear is Bayesian ridge or logistic regression, boosting is "
         "scikit-learn's histogram gradient boosting, both with their defaults.</p>",
     ]
+    priors = [
+        [name, f"{_number(row['nll'])} ± {_number(row['se'], '.2g')}",
+         f"{_number(row['gain'], '.3g')} ± {_number(row['gain_se'], '.2g')}",
+         f"{100 * row['bad']:.2g} %"]
+        for name, row in record.get("comparison", {}).items()
+    ]  # fmt: skip
+    ranked = [
+        "<h3>Other priors, by leave-one-out</h3>",
+        _table(["prior", "nll", "gain over this fit", "unreliable rows"], priors),
+    ]
     shares = [
         [name, *(f"{100 * share:.0f} %" for share in row)]
         for name, row in (record.get("relevance") or {}).items()
@@ -194,6 +216,7 @@ def _tables(record: dict[str, Any]) -> list[str]:
         "is the share of rows whose leave-one-out weights cannot be trusted; all scores are in the "
         "units of the target.</p>",
         *(beside if others else []),
+        *(ranked if priors else []),
         *(matters if len(shares) > 1 else []),
         "<h2>Unknowns</h2>",
         "<p>In standardised units, where inputs and a real target have standard deviation 1.</p>",

@@ -221,10 +221,10 @@ class Estimator(abc.ABC, BaseEstimator):
         x, key = jnp.asarray(self._inputs(X)), jax.random.key(KEY)
         return self._in_units(self.posterior_.evaluate(x, self._known_targets(y), key=key))
 
-    def leave_one_out(self) -> dict[str, Any]:
+    def leave_one_out(self, *, pointwise: bool = False) -> dict[str, Any]:
         """The score of each training row by all others, as `inference.leave_one_out` has it."""
         check_is_fitted(self)
-        return self._in_units(inference.leave_one_out(self.posterior_))
+        return self._in_units(inference.leave_one_out(self.posterior_, pointwise=pointwise))
 
     def _in_units(self, scores: dict[str, Any]) -> dict[str, Any]:
         """Scores of standardised targets in their units."""

@@ -172,7 +172,8 @@ class MoGPRegressor(RegressorMixin, Estimator):
     def _in_units(self, scores: dict[str, Any]) -> dict[str, Any]:
         shift, scale = float(np.log(self.target_scale_).sum()), self.target_scale_.mean()
         of_size = {name: scores[name] * scale for name in ("rmse", "crps") if name in scores}
-        return scores | {"nll": scores["nll"] + shift} | of_size
+        each = {"elpd": scores["elpd"] - shift} if "elpd" in scores else {}
+        return scores | {"nll": scores["nll"] + shift} | of_size | each
 
     def _state(self) -> dict[str, Any]:
         arrays = {"mean": self.target_mean_.tolist(), "scale": self.target_scale_.tolist()}

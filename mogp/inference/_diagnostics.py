@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def leave_one_out(posterior: Posterior) -> dict[str, Any]:
+def leave_one_out(posterior: Posterior, *, pointwise: bool = False) -> dict[str, Any]:
     """Pareto-smoothed importance sampling for `-log p(y_i | other rows)`, averaged over rows.
 
     The values of `Posterior.log_likelihood` may be `log p(y_i | draw)` or, where weights were
@@ -29,12 +29,14 @@ def leave_one_out(posterior: Posterior) -> dict[str, Any]:
 
     Args:
         posterior: of any sampler, with at least 25 draws in all.
+        pointwise: whether to return the value of each row, too.
 
     Returns:
         `nll` and its standard error `se`, in nats; `bad`, the share of rows with a Pareto k above
         0.7, whose weights cannot be trusted; and only if there are such, `statement`, which says
         so. Rows whose density is not finite, and all rows of draws that do not differ, are among
-        them; `nll` is NaN with the first.
+        them; `nll` is NaN with the first. With `pointwise` also `elpd`, `log p(y_i | other rows)`
+        of shape (n,), to compare posteriors of the same rows by their differences.
 
     Raises:
         ValueError: if draws times rows are too many, see `Posterior.data`.
@@ -58,7 +60,10 @@ def leave_one_out(posterior: Posterior) -> dict[str, Any]:
         )
     elpd, k = _left_out(posterior)
     share = float(np.mean(~(k <= 0.7)))
-    scores = {"nll": -float(elpd.mean()), "se": float(elpd.std() / len(elpd) ** 0.5), "bad": share}
+    nll, se = -float(elpd.mean()), float(elpd.std() / len(elpd) ** 0.5)
+    scores: dict[str, Any] = {"nll": nll, "se": se, "bad": share}
+    if pointwise:
+        scores["elpd"] = elpd
     if not share:
         return scores
     statement = (

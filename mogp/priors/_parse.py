@@ -66,10 +66,10 @@ def _number(node: ast.expr) -> float:
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """The parts of a list of priors, split at the commas outside parentheses.
+    """The parts of a list of priors, split at commas and semicolons outside parentheses.
 
     Args:
-        text: names of priors, as `parse` reads them, between commas.
+        text: names of priors, as `parse` reads them, between commas or semicolons.
 
     Returns:
         The names, without spaces around them.
@@ -79,4 +79,4 @@ def split_names(text: str) -> tuple[str, ...]:
         >>> priors.split_names("iid, gbfry(alpha=0.5, tau=2)")
         ('iid', 'gbfry(alpha=0.5, tau=2)')
     """
-    return tuple(filter(None, map(str.strip, re.split(r",(?![^(]*\))", text))))
+    return tuple(filter(None, map(str.strip, re.split(r"[,;](?![^(]*\))", text))))

@@ -318,6 +318,18 @@ def test_a_folder_without_a_fit_is_a_mistake(run, tmp_path, tables_folder):
     assert (code, "is not the record of a fit" in error) == (2, True)
 
 
+def test_the_demo_has_a_table_and_a_target(run, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(fits, "fit", lambda *given, **_: seen.append(given) or exit(0))
+    assert run("fit", "--demo", "--out", tmp_path / "demo")[0] == 0
+    settings, data, _ = seen[0]
+    assert settings.target in tables.read(data)
+    assert tables.read(data).shape == (150, 11)
+    for given in (["--demo", "--target", "sex"], ["--target", "sex"], [tmp_path / "a.csv"]):
+        code, _, error = run("fit", *given)
+        assert (code, "--target" in error) == (2, True)
+
+
 def test_help_names_the_options(run):
     output = run("fit", "--help")[1]
     reading = ("--sep", "--decimal", "--thousands", "--na", "--encoding", "--types")

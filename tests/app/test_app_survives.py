@@ -3,6 +3,7 @@
 Nothing is sampled here: the draws are networks from the prior.
 """
 
+import dataclasses
 import json
 import re
 import shutil
@@ -150,6 +151,35 @@ def test_k_folds_leave_every_row_out_once(fitted, monkeypatch):
     score = json.loads((folder / "fit.json").read_text())["scores"]["folds"]
     assert 0.5 < score["nll"] < 5
     assert f"K-fold nll {score['nll']:.4g}" in output
+
+
+def test_other_priors_are_ranked_by_leave_one_out(fitted, monkeypatch):
+    """Each has a fit of its own, here of more noise the later it is drawn."""
+    noise = iter([0.0, 3.0, 1.0])
+
+    def noisy(estimator, *rest):
+        fake(estimator, *rest)
+        spread, old = next(noise), estimator.posterior_
+        last = lambda network: network.layers[-1].biases  # noqa: E731
+        biases = last(old.sources) + spread * jax.random.normal(jax.random.key(3), (2, 30, 3))
+        sources = eqx.tree_at(last, old.sources, biases)
+        estimator.posterior_ = dataclasses.replace(old, sources=sources)
+
+    monkeypatch.setattr(fits, "_sampled", noisy)
+    fit, folder = fitted
+    code, output, _ = fit("--compare", "iid; gbfry(alpha=0.5, tau=2)")
+    assert code == 0
+    found = json.loads((folder / "fit.json").read_text())["comparison"]
+    assert set(found) == {"horseshoe", "iid", "gbfry(alpha=0.5, tau=2)"}
+    scores = [row["nll"] for row in found.values()]
+    assert scores == sorted(scores)
+    assert found["horseshoe"]["gain"] == 0
+    own = found["horseshoe"]["nll"]
+    for row in found.values():
+        assert row["gain"] == pytest.approx(own - row["nll"], abs=1e-6)
+    assert f"iid: leave-one-out nll {found['iid']['nll']:.4g}, gain of it" in output
+    assert "Other priors, by leave-one-out" in (folder / "report.html").read_text()
+    assert fits.load(folder).settings.compare == ("iid", "gbfry(alpha=0.5, tau=2)")
 
 
 def full_disk(*arguments, **options):
