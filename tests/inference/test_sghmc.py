@@ -15,6 +15,7 @@ from scipy import stats
 
 from mogp import MoGP, inference, nn, priors
 from mogp.inference.sghmc import _sampler
+from mogp.inference.sghmc._sampler import _lost
 
 
 @pytest.fixture(scope="module")
@@ -312,3 +313,14 @@ def test_node_variances_and_alpha_mix(classes):
     rhat = arviz_stats.rhat(posterior.data["posterior"].dataset[names])
     assert all(float(rhat[name]) < 1.05 for name in names), rhat
     assert posterior.evaluate(x, y, key=jax.random.key(1))["accuracy"] > 0.8
+
+
+def test_parameters_that_are_nan_behind_a_finite_loss_are_lost():
+    """Maxima drop NaN, so that a network with pooling may have a loss and nothing else."""
+    draws = np.ones((3, 2, 4), np.float32)
+    draws[1:, 1, 2] = np.nan
+    numbers = {"loss": np.ones((5, 2))}
+    assert _lost(({"w": draws, "count": np.ones((3, 2), int)}, numbers)).tolist() == [False, True]
+    numbers["loss"][-1, 0] = np.inf
+    assert _lost(({"w": draws}, numbers)).all()
+    assert not _lost(({"w": draws[:0]}, {"loss": np.ones((5, 2))})).any()

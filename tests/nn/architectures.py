@@ -29,7 +29,8 @@ class BatchNorm(eqx.Module):
 
     def __call__(self, x):
         mean, scale, shift = (a[:, None, None] for a in (self.mean, self.scale, self.shift))
-        return (x - mean) * jax.lax.rsqrt(self.variance[:, None, None] + 1e-5) * scale + shift
+        variance = jnp.abs(self.variance)[:, None, None]  # a sampler may turn its sign
+        return (x - mean) * jax.lax.rsqrt(variance + 1e-5) * scale + shift
 
 
 class ResidualMLP(eqx.Module):

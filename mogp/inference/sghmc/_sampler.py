@@ -185,7 +185,7 @@ def sghmc(
     keys = jax.random.split(by_chain, num_chains)
     task = _Run(problem, state, keys, noisy, kept, checkpoint_every, num_epochs, identity)
     outcome = run(task, checkpoint=checkpoint, progress=progress)
-    lost = np.flatnonzero(~np.isfinite(outcome.records[1]["loss"][-1])).tolist()
+    lost = np.flatnonzero(_lost(outcome.records)).tolist()
     if lost:
         warnings.warn(
             f"chains {lost} of {num_chains} became NaN or infinite, so that their draws say "
@@ -249,11 +249,21 @@ class _Run(AbstractRun):
 
     def shown(self, records: Any) -> dict[str, float]:
         losses = records[1]["loss"]
-        if not np.isfinite(losses[-1]).any():
+        if _lost(records).all():
             raise FloatingPointError(
-                f"the loss became NaN or infinite by epoch {len(losses)}; try a smaller step_size"
+                f"the loss or the parameters became NaN or infinite by epoch {len(losses)}; try a smaller step_size"
             )
         return {"loss": float(np.mean(losses[-1]))}
+
+
+def _lost(records: Any) -> np.ndarray:
+    """Which chains have a loss that is not finite, or NaN, which a loss may hide, in parameters."""
+    draws, traces = records
+    lost: np.ndarray = ~np.isfinite(traces["loss"][-1])
+    for draw in jax.tree.leaves(draws):
+        if len(draw) and jnp.issubdtype(draw.dtype, jnp.inexact):
+            lost = lost | np.isnan(draw[-1]).reshape(len(lost), -1).any(1)
+    return lost
 
 
 def _program(problem: Problem, state: State) -> str:
