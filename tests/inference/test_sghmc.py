@@ -15,7 +15,6 @@ from scipy import stats
 
 from mogp import MoGP, inference, nn, priors
 from mogp.inference.sghmc import _sampler
-from mogp.inference.sghmc._sampler import _lost
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +319,10 @@ def test_parameters_that_are_nan_behind_a_finite_loss_are_lost():
     draws = np.ones((3, 2, 4), np.float32)
     draws[1:, 1, 2] = np.nan
     numbers = {"loss": np.ones((5, 2))}
-    assert _lost(({"w": draws, "count": np.ones((3, 2), int)}, numbers)).tolist() == [False, True]
+    assert _sampler._lost(({"w": draws, "count": np.ones((3, 2), int)}, numbers)).tolist() == [
+        False,
+        True,
+    ]
     numbers["loss"][-1, 0] = np.inf
-    assert _lost(({"w": draws}, numbers)).all()
-    assert not _lost(({"w": draws[:0]}, {"loss": np.ones((5, 2))})).any()
+    assert _sampler._lost(({"w": draws}, numbers)).all()
+    assert not _sampler._lost(({"w": draws[:0]}, {"loss": np.ones((5, 2))})).any()

@@ -251,7 +251,8 @@ class _Run(AbstractRun):
         losses = records[1]["loss"]
         if _lost(records).all():
             raise FloatingPointError(
-                f"the loss or the parameters became NaN or infinite by epoch {len(losses)}; try a smaller step_size"
+                f"the loss or the parameters became NaN or infinite by epoch {len(losses)}; try a "
+                "smaller step_size"
             )
         return {"loss": float(np.mean(losses[-1]))}
 
