@@ -100,9 +100,10 @@ def summary(record: dict[str, Any]) -> list[str]:
         if score := scores.get(name):
             lines.append(f"{words} nll {_number(score['nll'])} ± {_number(score['se'], '.2g')}")
     for name, row in record.get("baselines", {}).items():
-        lines.append(f"{name}: test nll {_number(row['nll'])}, {_gain(row)}")
+        lines.append(f"{name}: test nll {_number(row['nll'])}, gain over it {_with_error(row)}")
     for prior, row in record.get("comparison", {}).items():
-        lines.append(f"{prior}: leave-one-out nll {_number(row['nll'])}, {_gain(row, 'of it')}")
+        gain = "" if prior == record["settings"]["prior"] else f", gain by it {_with_error(row)}"
+        lines.append(f"{prior}: leave-one-out nll {_number(row['nll'])}{gain}")
     if len(shares := record.get("relevance") or {}) > 1:
         best = [f"{name} {100 * row[0]:.0f} %" for name, row in list(shares.items())[:5]]
         lines.append(f"what matters: {', '.join(best)}")
@@ -113,9 +114,9 @@ def summary(record: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _gain(row: dict[str, Any], over: str = "over it") -> str:
-    """A gain with its error, of this fit over a model or of a prior over this fit's."""
-    return f"gain {over} {_number(row['gain'], '.2g')} ± {_number(row['gain_se'], '.2g')}"
+def _with_error(row: dict[str, Any]) -> str:
+    """A gain and its standard error."""
+    return f"{_number(row['gain'], '.2g')} ± {_number(row['gain_se'], '.2g')}"
 
 
 def _number(value: float | None, form: str = ".4g") -> str:
@@ -175,10 +176,9 @@ def _tables(record: dict[str, Any]) -> list[str]:
         for name, row in (record["convergence"] or {"unknowns": {}})["unknowns"].items()
     ]  # fmt: skip
     others = [
-        [name, *(_number(row[k]) for k in row if k not in ("gain", "gain_se")),
-         f"{_number(row['gain'], '.3g')} ± {_number(row['gain_se'], '.2g')}"]
+        [name, *(_number(row[k]) for k in row if k not in ("gain", "gain_se")), _with_error(row)]
         for name, row in record.get("baselines", {}).items()
-    ]  # fmt: skip
+    ]
     measure = "rmse" if settings["likelihood"] not in ("bernoulli", "categorical") else "accuracy"
     beside = [
         "<h3>Beside simple models, on the test rows</h3>",
@@ -188,11 +188,14 @@ def _tables(record: dict[str, Any]) -> list[str]:
         "scikit-learn's histogram gradient boosting, both with their defaults.</p>",
     ]
     priors = [
-        [name, f"{_number(row['nll'])} ± {_number(row['se'], '.2g')}",
-         f"{_number(row['gain'], '.3g')} ± {_number(row['gain_se'], '.2g')}",
-         f"{100 * row['bad']:.2g} %"]
+        [
+            name,
+            f"{_number(row['nll'])} ± {_number(row['se'], '.2g')}",
+            "this fit" if name == settings["prior"] else _with_error(row),
+            f"{100 * row['bad']:.2g} %",
+        ]
         for name, row in record.get("comparison", {}).items()
-    ]  # fmt: skip
+    ]
     ranked = [
         "<h3>Other priors, by leave-one-out</h3>",
         _table(["prior", "nll", "gain over this fit", "unreliable rows"], priors),

@@ -15,6 +15,8 @@ from mogp.inference import Likelihood, Predictive
 class MoGPClassifier(ClassifierMixin, Estimator):
     """Classification by a mixture of Gaussian processes with a variance for each column.
 
+    Targets are labels of any kind, of shape (n,).
+
     Args:
         prior: as for `MoGPRegressor`, and all that follow.
         input_prior: the prior of the variances of the columns.

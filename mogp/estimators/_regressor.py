@@ -26,6 +26,8 @@ class MoGPRegressor(RegressorMixin, Estimator):
     The model is the limit of an infinitely wide network ([DW]), or a network of a given width; its
     nodes and inputs carry random variances. A table of numbers, booleans, dates and text is turned
     into inputs of standard deviation 1, and gaps are filled in; `notes_` says what was done.
+    Targets are numbers of shape (n,) or (n, num_targets), which real likelihoods see standardised,
+    with noise of at least a thousandth of their standard deviation.
 
     Args:
         prior: the prior of the node variances of all hidden layers, one of `mogp.priors` or what

@@ -97,7 +97,7 @@ def test_a_score_or_picture_that_fails_is_a_line_in_the_report(fitted, monkeypat
 
     nan = {"nll": np.float32("nan"), "se": float("inf"), "bad": 1.0, "statement": "it fails"}
     monkeypatch.setattr(inference, "convergence", fails)
-    monkeypatch.setattr(inference, "leave_one_out", lambda _: nan)
+    monkeypatch.setattr(inference, "leave_one_out", lambda *_, **__: dict(nan))
     monkeypatch.setattr(inference.Posterior, "evaluate", fails)
     monkeypatch.setattr(baselines, "scores", fails)
     monkeypatch.setattr(report.plots, "reliability", fails)
@@ -128,7 +128,7 @@ def test_the_posterior_is_there_before_any_score(fitted, monkeypatch):
     fit, folder = fitted
     seen = []
 
-    def killed(_):
+    def killed(*_, **__):
         work = folder.with_name(".fit.part") / "fit"
         seen.extend(path.name for path in work.iterdir())
         fits.load(work)
@@ -177,7 +177,7 @@ def test_other_priors_are_ranked_by_leave_one_out(fitted, monkeypatch):
     own = found["horseshoe"]["nll"]
     for row in found.values():
         assert row["gain"] == pytest.approx(own - row["nll"], abs=1e-6)
-    assert f"iid: leave-one-out nll {found['iid']['nll']:.4g}, gain of it" in output
+    assert f"iid: leave-one-out nll {found['iid']['nll']:.4g}, gain by it" in output
     assert "Other priors, by leave-one-out" in (folder / "report.html").read_text()
     assert fits.load(folder).settings.compare == ("iid", "gbfry(alpha=0.5, tau=2)")
 
