@@ -24,6 +24,7 @@ from mogp.inference.chains._slices import NUM_UNIFORMS, slice_along
 from mogp.limit.layers import layers_of, precise_matmul
 
 _DRAWS = 10  # of the prior, of which the best is the start
+_ROUNDS = 2  # of moves a draw: draws cost memory and predictions, and rounds nothing to compile
 # Widths of intervals are six times the mean length of moves: twice a slice drawn from evenly.
 # The first width, 2 for logarithms and numbers of size 1, counts as so many moves.
 _LENGTHS, _PRIOR_MOVES = 6.0, 5
@@ -39,7 +40,7 @@ class State(NamedTuple):
         done: draws so far.
         lengths: sums of the lengths of the moves along each line.
         evaluations: densities that the last draw took.
-        error: by how much the moves of the nodes misjudged what they gained, from rounding.
+        error: by how much moves of nodes misjudged what they gained, at most, from rounding.
     """
 
     z: Values
@@ -72,7 +73,7 @@ class _Lines(NamedTuple):
 class Gibbs(Program):
     """The functions of a run of the Gibbs sampler.
 
-    A draw moves each node and its variance in turn (`_nodes`), then everything that nodes share
+    A draw moves, twice, each node and its variance in turn (`_nodes`), then all that nodes share
     along lines: each unconstrained number by itself; scales of inputs and of biases with the
     weights behind them shrunk as they grow, so that functions stay the same; and scales against one
     another. The two kinds of moves of a scale are the interweaving of Yu and Meng (2011): either
@@ -105,17 +106,31 @@ class Gibbs(Program):
         return State(z, energies[best], by_chain, zero, lengths, zero, jnp.zeros((), x.dtype))
 
     def sample_of_one(self, state: State, x: Array, y: Array) -> State:
+        zero = jnp.zeros_like(state.evaluations)
+        fresh = state._replace(evaluations=zero, error=jnp.zeros_like(state.error))
+        end: State = jax.lax.fori_loop(0, _ROUNDS, lambda _, s: self._round(s, x, y), fresh)
+        return end._replace(done=state.done + 1)
+
+    def _round(self, state: State, x: Array, y: Array) -> State:
+        """A move of everything."""
         key, by_node, by_line = jax.random.split(state.key, 3)
         z, gained, tried = self._move_nodes(by_node, self._in_order(state.z), x, y)
         known = self._known(z, x.dtype)
         before = self._energy(z, known, x, y)
         error = jnp.abs(state.potential_energy - before - gained)
-        moves = jnp.minimum(state.done, self.num_warmup) + _PRIOR_MOVES
+        moves = _ROUNDS * jnp.minimum(state.done, self.num_warmup) + _PRIOR_MOVES
         widths = _LENGTHS * state.lengths / moves
         z, energy, lengths, taken = self._move_shared(by_line, z, known[2], before, widths, x, y)
         adapts = state.done < self.num_warmup
-        lengths = state.lengths + jnp.where(adapts, lengths, 0)
-        return State(z, energy, key, state.done + 1, lengths, tried + taken, error)
+        return State(
+            z,
+            energy,
+            key,
+            state.done,
+            state.lengths + jnp.where(adapts, lengths, 0),
+            state.evaluations + tried + taken,
+            jnp.maximum(state.error, error),
+        )
 
     def statistics_of_one(self, state: State) -> dict[str, Array]:
         return {

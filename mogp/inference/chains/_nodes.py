@@ -16,7 +16,6 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from mogp.inference.chains._slices import NUM_UNIFORMS, elliptical, slice_along
 from mogp.limit.layers import cholesky, precise_matmul
 
-_SWEEPS = 2  # effective draws grow by a half over one, the time by a tenth
 _WIDTH = 6.0  # of the interval for a node's variance: twice what unconstrained numbers spread
 
 
@@ -135,7 +134,7 @@ def sweep(
     marks: Marks,
     values_of: Callable[[Array], Array],
 ) -> tuple[Array, Array, Array, Array]:
-    """Two moves of every node and of its variance, in random order each time.
+    """One move of every node and of its variance, in random order.
 
     Args:
         key: a random key.
@@ -190,10 +189,9 @@ def sweep(
         return (rest, *new, grown, taken + tried), None
 
     by_order, by_move, by_row = jax.random.split(key, 3)
-    orders = [jax.random.permutation(k, len(rows)) for k in jax.random.split(by_order, _SWEEPS)]
-    order = jnp.concatenate(orders)
-    uniforms = jax.random.uniform(by_move, (2, len(order), NUM_UNIFORMS), rows.dtype)
-    others = jax.random.normal(by_row, (len(order), rows.shape[1]), rows.dtype)
+    order = jax.random.permutation(by_order, len(rows))
+    uniforms = jax.random.uniform(by_move, (2, len(rows), NUM_UNIFORMS), rows.dtype)
+    others = jax.random.normal(by_row, rows.shape, rows.dtype)
     start = rest, rows, variances, marks.numbers, jnp.zeros((), rows.dtype), jnp.zeros((), int)
     each = order, uniforms[0], others, uniforms[1]
     (_, rows, _, numbers, grown, taken), _ = jax.lax.scan(move, start, each)
