@@ -202,9 +202,9 @@ def prepared(settings: Settings, data: Path, test: Path | None) -> Prepared:
     estimator = settings.estimator(has_classes=classes is not None)
     _learned(estimator, reading, train, source)
     tested = rows_of(reading, held_out, str(test or data)) if len(held_out) else None
-    if tested is not None:
-        estimator.encoding_.inputs(tested.x)
     lines += estimator.notes_
+    if tested is not None:
+        lines += [f"test rows: {note}" for note in estimator.encoding_.inputs(tested.x)[1]]
     count = len(tested.y) if tested else 0
     lines.append(f"{len(train.y)} training and {count} test rows; {settings.likelihood}")
     return Prepared(settings, reading, estimator, train, tested, lines)

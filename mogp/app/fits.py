@@ -185,10 +185,12 @@ def _sampled(estimator: Estimator, train: Rows, checkpoint: Path, progress: bool
 def _attempt(failures: list[str], what: str, function: Callable[[], Any]) -> Any:
     """What a function returns; None and a line among the failures if it raises.
 
-    A disk that is full stops the command.
+    A disk that is full stops the command. What is filled in in the rows has been said already.
     """
     try:
-        return function()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "column '")
+            return function()
     except OSError:
         raise
     except Exception as error:
