@@ -116,6 +116,48 @@ def test_other_units_of_the_target_are_the_same_fit(regressor):
     )  # fmt: skip
 
 
+def test_scores_are_those_of_predictions_in_units_of_the_target(regressor, classifier):
+    mean, std = regressor.predict(TABLE, return_std=True)
+    draws, scores = regressor.sample(TABLE), regressor.evaluate(TABLE, PRICE)
+    assert draws.shape == (60, N)
+    np.testing.assert_allclose(draws.std(0), std, rtol=1e-5)
+    np.testing.assert_allclose(scores["rmse"], np.sqrt(np.mean((mean - PRICE) ** 2)), rtol=1e-4)
+    log_density = regressor.log_density(TABLE, PRICE)
+    np.testing.assert_allclose(scores["nll"], -log_density.mean(), rtol=1e-4)
+    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    inside = np.mean((low <= PRICE) & (high >= PRICE))
+    assert abs(scores["coverage"] - inside) < 2 / N
+    found = classifier.evaluate(TABLE, LABEL)
+    assert found["accuracy"] == np.mean(classifier.predict(TABLE) == LABEL)
+    with pytest.raises(ValueError, match="labels other than the classes"):
+        classifier.evaluate(TABLE, np.full(N, "hot"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_left_out_rows_are_in_units_of_the_target(regressor):
+    scores = regressor.leave_one_out(pointwise=True)
+    plain = inference.leave_one_out(regressor.posterior_)
+    shift = np.log(regressor.target_scale_[0])
+    np.testing.assert_allclose(scores["nll"], plain["nll"] + shift, rtol=1e-6)
+    np.testing.assert_allclose(scores["elpd"].mean(), -scores["nll"], rtol=1e-6)
+    assert scores["elpd"].shape == (N,)
+
+
+def test_an_effect_is_the_mean_over_rows_with_a_column_set(regressor, classifier):
+    values, draws = regressor.effect(TABLE, "a", [-2.0, 0.0, 2.0], num_rows=N)
+    assert draws.shape == (60, 3, 1)
+    means = [regressor.predict(TABLE.assign(a=value)).mean() for value in values]
+    error = draws[..., 0].std(0) / np.sqrt(len(draws))
+    assert (np.abs(draws[..., 0].mean(0) - means) < 5 * error + 1e-3).all()
+    assert min(means[0], means[2]) > means[1] + 10  # 20 |a|
+    values, draws = classifier.effect(TABLE, "site")
+    assert values.tolist() == ["u", "v", "w"]
+    np.testing.assert_allclose(draws.sum(-1), 1, rtol=1e-5)
+    assert len(regressor.effect(TABLE, "b")[0]) == 15
+    with pytest.raises(ValueError, match="column must be one of"):
+        regressor.effect(TABLE, "c")
+
+
 def test_log_densities_integrate_to_one(regressor):
     row = TABLE.iloc[:1]
     grid = np.linspace(0, 300, 3001)
