@@ -1,5 +1,6 @@
 """The settings of a fit, and the rows of tables; mistakes of the user are found here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -168,16 +169,7 @@ def prepared(settings: Settings, data: Path, test: Path | None) -> Prepared:
         for name in names
         if columns[name].values.equals(columns[target].values)
     ]
-    if settings.missing == "refuse":
-        tables.check_complete(columns, frame, source)
-    gaps = tables.gaps(columns)
-    without = gaps[target] if settings.missing == "impute" else gaps.any(axis=1)
-    if without.any():
-        what = "a target" if settings.missing == "impute" else "values"
-        lines.append(
-            f"{without.sum()} rows that lack {what} left out: {tables.some(without.index[without])}"
-        )
-        frame = frame[~without]
+    frame = _without_gaps(settings, columns, frame, source, lines)
     classes = None
     if settings.has_classes:
         labels_of = tables.understood(frame, [target], kinds, form, source)[target].values
@@ -190,6 +182,9 @@ def prepared(settings: Settings, data: Path, test: Path | None) -> Prepared:
     reading = tables.Reading(tuple(names), target, kinds, classes, form)
     if test is not None:
         held_out = tables.raw(test, form)
+        tables.check_columns(held_out, [*names, target], str(test))
+        columns = tables.understood(held_out, [*names, target], kinds, form, str(test))
+        held_out = _without_gaps(settings, columns, held_out, str(test), lines, "test ")
     else:
         by = target if settings.has_classes else None
         frame, held_out = tables.split(
@@ -198,10 +193,10 @@ def prepared(settings: Settings, data: Path, test: Path | None) -> Prepared:
         few = round(settings.test_fraction * (len(frame) + len(held_out))) - len(held_out)
         if few:
             lines.append(f"{few} rows stay in training, which has no other row of their values")
-    train = rows_of(reading, frame, source)
+    train = _rows(reading, frame, source)
     estimator = settings.estimator(has_classes=classes is not None)
     _learned(estimator, reading, train, source)
-    tested = rows_of(reading, held_out, str(test or data)) if len(held_out) else None
+    tested = _rows(reading, held_out, str(test or data)) if len(held_out) else None
     lines += estimator.notes_
     if tested is not None:
         lines += [f"test rows: {note}" for note in estimator.encoding_.inputs(tested.x)[1]]
@@ -210,11 +205,27 @@ def prepared(settings: Settings, data: Path, test: Path | None) -> Prepared:
     return Prepared(settings, reading, estimator, train, tested, lines)
 
 
-def rows_of(reading: tables.Reading, frame: pd.DataFrame, source: str) -> Rows:
-    """The rows that have a target."""
-    targets = reading.targets(frame, source)
-    there = targets.notna()
-    return Rows(reading.inputs(frame[there], source), targets[there].to_numpy())
+def _without_gaps(
+    settings: Settings,
+    columns: Mapping[str, tables.Column],
+    frame: pd.DataFrame,
+    source: str,
+    lines: list[str],
+    which: str = "",
+) -> pd.DataFrame:
+    """The rows that the settings keep, of those that lack values; a line says which they do not."""
+    if settings.missing == "refuse":
+        tables.check_complete(columns, frame, source)
+    gaps, imputes = tables.gaps(columns), settings.missing == "impute"
+    without = gaps[settings.target] if imputes else gaps.any(axis=1)
+    if without.any():
+        what, rows = "a target" if imputes else "values", tables.some(without.index[without])
+        lines.append(f"{without.sum()} {which}rows that lack {what} left out: {rows}")
+    return frame[~without]
+
+
+def _rows(reading: tables.Reading, frame: pd.DataFrame, source: str) -> Rows:
+    return Rows(reading.inputs(frame, source), reading.targets(frame, source).to_numpy())
 
 
 def _learned(estimator: Estimator, reading: tables.Reading, train: Rows, source: str) -> None:

@@ -161,7 +161,6 @@ def fit(
             failures, "convergence", lambda: inference.convergence(posterior, posterior.x)
         )
         record |= {"scores": scores, "convergence": found, "relevance": relevance}
-        record |= {"failures": failures}
         result = Fit(settings, reading, estimator, _job.plain(record))
         _attempt(
             result.record["failures"],
@@ -200,11 +199,17 @@ def _attempt(failures: list[str], what: str, function: Callable[[], Any]) -> Any
 
 
 def _left_out(task: Prepared, work: Path, progress: bool) -> dict[str, float]:
-    """K-fold cross-validation: scores of each part of the rows by a fit to all others."""
+    """K-fold cross-validation: scores of each part of the rows by a fit to all others.
+
+    Classes are spread over the parts, so that of two rows one is always among the others.
+    """
     (settings, reading, _, train, *_), num = task, len(task.train.y)
     order = np.random.default_rng(settings.seed).permutation(num)
-    values = np.empty(num)
-    for k, rows in enumerate(np.array_split(order, min(settings.folds, num))):
+    if reading.classes is not None:
+        order = order[np.argsort(train.y[order].astype(str), kind="stable")]
+    values, folds = np.empty(num), min(settings.folds, num)
+    for k in range(folds):
+        rows = order[k::folds]
         others = np.setdiff1d(order, rows)
         seed = (settings.seed + 1 + k) % 2**32
         estimator = settings.estimator(has_classes=reading.classes is not None, random_state=seed)
@@ -222,7 +227,8 @@ def _compared(
     `gain` is the mean of `log p` over the training rows less that of this fit; 0 for itself.
     """
     settings, found = task.settings, {task.settings.prior: estimator.leave_one_out(pointwise=True)}
-    for k, prior in enumerate(settings.compare):
+    others = [prior for prior in dict.fromkeys(settings.compare) if prior != settings.prior]
+    for k, prior in enumerate(others):
         classes = task.reading.classes is not None
         other = settings.estimator(has_classes=classes, prior=prior)
         # K-fold has the numbers before these.

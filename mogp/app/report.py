@@ -277,12 +277,8 @@ def _drawn(fit: Fit, train: Rows, held_out: Rows | None) -> dict[str, Callable[[
 
     def effects() -> Figure:
         names = list(fit.record["relevance"])[:_MOST_EFFECTS]
-        columns = min(3, len(names))
-        rows = -(-len(names) // columns)
-        figure, axes = plots.panels(rows, columns, (3.2 * columns, 0.4 + 2.5 * rows))
-        for ax in axes.flat[len(names) :]:
-            ax.remove()
-        for ax, name in zip(axes.flat, names, strict=False):
+        figure, axes = _grid(len(names), 2.5)
+        for ax, name in zip(axes, names, strict=True):
             values, draws = estimator.effect(train.x, name)
             last = (reading.classes or ("",))[-1]
             shown = 0 if is_numbers else list(estimator.classes_).index(last)
@@ -302,15 +298,11 @@ def _drawn(fit: Fit, train: Rows, held_out: Rows | None) -> dict[str, Callable[[
 
     def unknowns() -> Figure:
         prior, posterior = (_unknowns(fit, group) for group in ("prior", "posterior"))
-        columns = min(3, len(posterior))
-        rows = -(-len(posterior) // columns)
-        figure, axes = plots.panels(rows, columns, (3.2 * columns, 0.6 + 2.1 * rows))
-        for ax in axes.flat[len(posterior) :]:
-            ax.remove()
-        for ax, name in zip(axes.flat, posterior, strict=False):
+        figure, axes = _grid(len(posterior), 2.3)
+        for ax, name in zip(axes, posterior, strict=True):
             _figures.before_after(ax, prior[name], posterior[name])
             ax.set_title(name, fontsize="medium")
-            if ax is not axes[0, 0]:
+            if ax is not axes[0]:
                 ax.legend_ = None
         return figure
 
@@ -336,6 +328,16 @@ def _one(title: str) -> tuple[Figure, list[Axes]]:
     figure, axes = plots.panels(1, 1, (6.4, 4.4))
     axes[0, 0].set_title(title)
     return figure, list(axes.flat)
+
+
+def _grid(number: int, height: float) -> tuple[Figure, list[Axes]]:
+    """So many panels of a height, three in a row."""
+    columns = min(3, number)
+    rows = -(-number // columns)
+    figure, axes = plots.panels(rows, columns, (3.2 * columns, 0.4 + height * rows))
+    for ax in axes.flat[number:]:
+        ax.remove()
+    return figure, list(axes.flat[:number])
 
 
 def _plain(text: str) -> str:

@@ -225,6 +225,7 @@ def some(rows: pd.Index) -> str:
 
 __all__ = [
     "AS_FOUND",
+    "Column",
     "Format",
     "Reading",
     "check_columns",

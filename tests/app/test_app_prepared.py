@@ -86,11 +86,16 @@ def test_rows_with_gaps_are_kept_dropped_or_refused(tmp_path):
 
 
 def test_what_is_filled_in_test_rows_is_said(tmp_path):
-    (tmp_path / "test.csv").write_text("a,y\n?,1\n3,2\n")
+    (tmp_path / "test.csv").write_text("a,y\n?,1\n3,2\n4,\n")
     (tmp_path / "data.csv").write_text("a,y\n" + "".join(f"{i},{i % 7}\n" for i in range(40)))
     task = _preparing.prepared(fits.Settings("y"), tmp_path / "data.csv", tmp_path / "test.csv")
     assert "test rows: column 'a': 1 row without a value, taken as its mean" in task.lines
+    assert "1 test rows that lack a target left out: [4]" in task.lines
     assert task.lines[-1] == "40 training and 2 test rows; gaussian"
+    with pytest.raises(ValueError, match=r"test.csv has missing .* in 2 rows, \[2, 4\]"):
+        _preparing.prepared(
+            fits.Settings("y", missing="refuse"), tmp_path / "data.csv", tmp_path / "test.csv"
+        )
 
 
 def test_labels_of_any_size_are_classes(tmp_path):

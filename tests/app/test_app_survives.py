@@ -143,7 +143,13 @@ def test_the_posterior_is_there_before_any_score(fitted, monkeypatch):
 
 def test_k_folds_leave_every_row_out_once(fitted, monkeypatch):
     parts = []
-    monkeypatch.setattr(fits, "_sampled", lambda *a: parts.append(len(a[1].y)) or fake(*a))
+
+    def sampled(estimator, train, *rest):
+        assert set(train.y) == {"$hi$", "=1+1", "<b>"}
+        parts.append(len(train.y))
+        fake(estimator, train, *rest)
+
+    monkeypatch.setattr(fits, "_sampled", sampled)
     fit, folder = fitted
     code, output, _ = fit("--folds", "4", "--test-fraction", "0")
     assert code == 0
@@ -167,7 +173,7 @@ def test_other_priors_are_ranked_by_leave_one_out(fitted, monkeypatch):
 
     monkeypatch.setattr(fits, "_sampled", noisy)
     fit, folder = fitted
-    code, output, _ = fit("--compare", "iid; gbfry(alpha=0.5, tau=2)")
+    code, output, _ = fit("--compare", "iid; horseshoe; gbfry(alpha=0.5, tau=2)")
     assert code == 0
     found = json.loads((folder / "fit.json").read_text())["comparison"]
     assert set(found) == {"horseshoe", "iid", "gbfry(alpha=0.5, tau=2)"}
@@ -179,7 +185,7 @@ def test_other_priors_are_ranked_by_leave_one_out(fitted, monkeypatch):
         assert row["gain"] == pytest.approx(own - row["nll"], abs=1e-6)
     assert f"iid: leave-one-out nll {found['iid']['nll']:.4g}, gain by it" in output
     assert "Other priors, by leave-one-out" in (folder / "report.html").read_text()
-    assert fits.load(folder).settings.compare == ("iid", "gbfry(alpha=0.5, tau=2)")
+    assert fits.load(folder).settings.compare == ("iid", "horseshoe", "gbfry(alpha=0.5, tau=2)")
 
 
 def full_disk(*arguments, **options):

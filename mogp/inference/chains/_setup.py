@@ -316,7 +316,7 @@ def _is_dear(n: int, jumps: int, num_diffuse: int) -> bool:
     """Whether a dense density takes several times the work of one of low rank.
 
     Both in multiplications, of which an entry of a closed form counts as sixty. Measured on two
-    cores with 46 nodes and 10 inputs: 28 and 24 ms a draw for 100 points, 102 and 35 ms for 200.
+    cores with 46 nodes and 10 inputs: 47 and 43 ms a draw for 100 points, 211 and 41 ms for 200.
     Without jumps the closed form is all there is, which nodes only stand for.
     """
     nodes = jumps + num_diffuse + 1
